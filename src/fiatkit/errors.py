@@ -1,0 +1,149 @@
+"""Every error of fiatkit. A user's mistake is told in a sentence with a hint, without a traceback.
+
+FiatError                     exit 1   something is wrong inside
+├── UsageError                exit 2   the user's input, settings or files
+│   ├── SettingsError                  a YAML file or a flag
+│   ├── DataError                      a row: file, line, field, value, what is allowed
+│   ├── UnknownNameError               no such task, model, recipe ...; suggests the nearest
+│   ├── ModelFileError                 weights missing, tampered with, or of a wrong kind
+│   ├── ArtefactError                  an artefact that is corrupt, newer, or does not fit
+│   └── StoreCorruptError              a store that is damaged or newer
+├── BudgetError               exit 3   done, but too many rows failed
+├── EnvironmentProblem        exit 4   disk, permission, lock, a missing package
+│   ├── StoreLockedError
+│   ├── MissingExtraError              an optional package is not installed
+│   └── NonFiniteLossError             training diverged; names the rows
+└── ProviderError             exit 5   the large model's side; `retryable`, `ambiguous`
+    ├── TransientProviderError         worth another try
+    ├── RowProviderError               this row can never succeed; others may
+    └── FatalProviderError             key, quota, unknown model: no row can succeed
+
+Exit codes are those of INV10 in docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FiatError(Exception):
+    """An error with a message for the user and, where there is one, a hint what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(FiatError):
+    """Something that the user gave is wrong."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A settings file or a flag is wrong."""
+
+
+class DataError(UsageError):
+    """A row of the user's data is wrong."""
+
+
+class ModelFileError(UsageError):
+    """Model weights are missing, were tampered with, or are of a kind that cannot be used."""
+
+
+class ArtefactError(UsageError):
+    """An artefact is corrupt, newer than this release, or does not fit what it is used with."""
+
+
+class StoreCorruptError(UsageError):
+    """The rationale store is damaged, or was written by a newer release."""
+
+
+class UnknownNameError(UsageError):
+    """A name that does not exist; the message lists what does, and suggests the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        super().__init__(
+            f'There is no {kind} "{name}". Known: {", ".join(names) or "none"}.',
+            did_you_mean(name, names),
+        )
+
+
+class BudgetError(FiatError):
+    """The work is done, but more rows failed than is tolerated."""
+
+    exit_code = 3
+
+
+class EnvironmentProblem(FiatError):
+    """The machine stands in the way: disk, permissions, locks, missing packages."""
+
+    exit_code = 4
+
+
+class StoreLockedError(EnvironmentProblem):
+    """Another process holds the store."""
+
+
+class MissingExtraError(EnvironmentProblem):
+    """An optional package is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        super().__init__(
+            f'{what} needs the package "{package}", which is not installed.',
+            f'Install it with: pip install "fiatkit[{extra}]"',
+        )
+
+
+class NonFiniteLossError(EnvironmentProblem):
+    """The training loss or a gradient is NaN or infinite; the step was not taken."""
+
+
+class ProviderError(FiatError):
+    """The large model's side failed. `ambiguous`: the call may have been carried out and billed."""
+
+    exit_code = 5
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        reason: str = "error",
+        ambiguous: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+        self.ambiguous = ambiguous
+        self.retry_after = retry_after
+
+
+class TransientProviderError(ProviderError):
+    """Worth another try after a pause."""
+
+    retryable = True
+
+
+class RowProviderError(ProviderError):
+    """This request can never succeed; other rows may."""
+
+
+class FatalProviderError(ProviderError):
+    """No request can succeed until the user does something."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return 'Did you mean "x"?' for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f'Did you mean "{near[0]}"?' if near else ""
