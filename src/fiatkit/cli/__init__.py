@@ -1,1 +1,75 @@
-"""cli."""
+"""The command `fiat`: one file a command. Heavy libraries load only when a command runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import types
+from typing import Any
+
+
+def main() -> None:
+    """Run `fiat` and exit with the documented code (INV10), without a traceback for a mistake."""
+    from fiatkit.cli._app import app
+
+    signal.signal(signal.SIGTERM, _stop)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, _stop)
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    sys.exit(_run(app, debug))
+
+
+def _stop(number: int, frame: types.FrameType | None) -> None:
+    from fiatkit.cli._console import Stopped
+
+    raise Stopped(number)
+
+
+def _run(app: Any, debug: bool) -> int:
+    import typer
+
+    from fiatkit.cli._console import Stopped
+    from fiatkit.errors import FiatError
+
+    try:
+        code = int(app(standalone_mode=False) or 0)
+        sys.stdout.flush()
+    except FiatError as error:
+        if debug:
+            raise
+        _tell(f"Error: {error}")
+        return error.exit_code
+    except typer.TyperException as error:
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Stopped as stopped:
+        code = 128 + stopped.number
+    except BrokenPipeError:
+        code = 128 + signal.SIGPIPE
+    except Exception as error:
+        if debug:
+            raise
+        _tell(f"Internal error: {type(error).__name__}: {error}")
+        _tell("Run the same command again with --debug to see where, and please report it.")
+        return 1
+    if code == 128 + signal.SIGPIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    elif code > 128:
+        _tell("Stopped. All finished work is kept; run the same command again to go on.")
+    return code
+
+
+def _usage(error: Any) -> int:
+    """Show a mistake in the command line the way typer shows it."""
+    from typer.rich_utils import rich_format_error
+
+    rich_format_error(error)
+    return int(error.exit_code)
+
+
+def _tell(message: str) -> None:
+    sys.stderr.write(f"{message}\n")

@@ -1,0 +1,97 @@
+"""The terminal: one console, and progress bars with the time left."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LOG_EVERY = 20.0
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end; carries its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _Console(Console):
+    """A console that ends the program with the documented code when its reader is gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise Stopped(signal.SIGPIPE)
+
+
+console = _Console(highlight=False)
+errors = _Console(stderr=True, highlight=False)
+
+
+class Bars:
+    """Progress as bars on a terminal, as a line now and then elsewhere; goes to stderr."""
+
+    def __init__(self) -> None:
+        self._live = errors.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=errors,
+        )
+        self._task: Any = None
+        self._name, self._total, self._began, self._logged = "", 0, 0.0, 0.0
+
+    def __enter__(self) -> Bars:
+        if self._live:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str, total: int) -> None:
+        """A stage of `total` steps begins; the one before is finished."""
+        self._name, self._total = name, total
+        self._began = self._logged = time.monotonic()
+        if self._live:
+            if self._task is not None:
+                self._bars.stop_task(self._task)
+            self._task = self._bars.add_task(name, total=total, note="")
+        else:
+            self.say(f"{name}: {total} steps")
+
+    def advance(self, done: int, note: str = "") -> None:
+        """`done` steps of the stage are finished."""
+        if self._live:
+            self._bars.update(self._task, completed=done, note=note)
+            return
+        now = time.monotonic()
+        if done == self._total or now - self._logged > LOG_EVERY:
+            self._logged = now
+            left = (now - self._began) / max(done, 1) * (self._total - done)
+            told = f" ({note})" if note else ""
+            self.say(f"{self._name}: {done}/{self._total}, {_clock(left)} left{told}")
+
+    def say(self, message: str) -> None:
+        """A line that stays."""
+        errors.print(message, markup=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

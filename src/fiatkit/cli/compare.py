@@ -1,0 +1,50 @@
+"""fiat compare: recipes x sizes x seeds, one table, one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
+Out = Annotated[Path | None, typer.Option(help="Run folder; default: runs/<name of the run file>.")]
+Store = Annotated[
+    Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
+]
+
+
+def run(run_file: RunFile, out: Out = None, store: Store = None) -> None:
+    """Run recipes x sizes x seeds on the same rows and compare them honestly.
+
+    Each finished cell is written at once. Stop the command whenever you like and run it again:
+    finished cells are skipped, and an answer of the large model is never paid for twice.
+
+    Ends with a table in the terminal and one self-contained report.html in the run folder.
+
+    Example:  fiat compare examples/support_desk/run.yaml
+    """
+    from fiatkit.cli._console import Bars, console, errors
+    from fiatkit.cli._run_file import read_run_file
+    from fiatkit.errors import BudgetError
+    from fiatkit.experiment import compare, make_plan
+    from fiatkit.experiment.estimate import estimate
+
+    plan = make_plan(read_run_file(run_file, out, store))
+    for note in plan.data.notes:
+        errors.print(note, markup=False, soft_wrap=True)
+    errors.print(estimate(plan).sentence(), markup=False, soft_wrap=True)
+    problem: BudgetError | None = None
+    try:
+        with Bars() as bars:
+            compare(plan, bars)
+    except BudgetError as error:
+        problem = error
+    from fiatkit.report import load_run, summarise, terminal_table, write_html
+
+    found = load_run(plan.out)
+    console.print(terminal_table(summarise(found)))
+    write_html(found, plan.out / "report.html")
+    console.print(f"Report: {plan.out / 'report.html'}", markup=False, soft_wrap=True)
+    if problem is not None:
+        raise problem

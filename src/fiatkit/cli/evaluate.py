@@ -1,0 +1,40 @@
+"""fiat evaluate: score a file of predictions, whoever made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Predictions = Annotated[
+    Path, typer.Argument(metavar="PREDICTIONS", help="JSONL with `id` and `answer`.")
+]
+Gold = Annotated[Path, typer.Option(help="JSONL or CSV with the targets.")]
+TaskName = Annotated[str, typer.Option("--task", help="A built-in task, or a task YAML.")]
+
+
+def run(predictions: Predictions, gold: Gold, task: TaskName) -> None:
+    """Score predictions against targets: each metric, per language, with an interval.
+
+    A row of the gold file without a prediction counts as wrong and is shown.
+
+    Example:  fiat evaluate answers.jsonl --gold test.jsonl --task task.yaml
+    """
+    from rich.table import Table
+
+    from fiatkit.cli._console import console
+    from fiatkit.experiment.single import evaluate_file
+
+    scores, counts = evaluate_file(predictions, gold, task)
+    table = Table(title=f"{gold.name}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
+    for column in ("metric", "score", "95 % interval", "rows", "groups"):
+        table.add_column(column)
+    for name, score in scores.items():
+        value = "undefined" if score.value is None else f"{score.value:.1f}"
+        known = score.low is not None and score.high is not None
+        interval = f"{score.low:.1f} to {score.high:.1f}" if known else "-"
+        table.add_row(name, value, interval, str(score.n), str(score.groups))
+        for language, part in score.languages.items():
+            table.add_row(f"  {language}", "-" if part is None else f"{part:.1f}", "", "", "")
+    console.print(table)

@@ -1,0 +1,42 @@
+"""fiat expand: have the large model write its rationales, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
+Store = Annotated[
+    Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
+]
+
+
+def run(run_file: RunFile, store: Store = None) -> None:
+    """Write the rationales of a run into the store; what is there already is not asked again.
+
+    `fiat compare` and `fiat tune` do this themselves. Use it to pay for the large model first,
+    for example at night, and to tune later.
+
+    Example:  fiat expand run.yaml
+    """
+    from fiatkit.cli._console import Bars, console
+    from fiatkit.cli._run_file import read_run_file
+    from fiatkit.experiment import make_plan
+    from fiatkit.experiment.compare import open_reasoner
+
+    plan = make_plan(read_run_file(run_file, store=store))
+    queries = plan.queries_for_large()
+    with Bars() as bars, open_reasoner(plan) as reasoner:
+        bars.stage("rationales", len(queries))
+
+        def count(done: int, total: int, from_store: int, failed: int) -> None:
+            bars.advance(done, f"{from_store} from the store, {failed} failed")
+
+        found = reasoner.expand(queries, on_progress=count)
+    counts = Counter(rationale.status for rationale in found.values())
+    told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    console.print(f"{len(found)} rationales: {told}", markup=False)
+    console.print(f"Store: {plan.config.store}", markup=False, soft_wrap=True)

@@ -1,0 +1,34 @@
+"""fiat predict: an artefact answers new rows, by the same two stages as in tuning."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Artefact = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fiat tune`.")]
+Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="JSONL or CSV; no target needed.")]
+Out = Annotated[Path, typer.Option(help="Where the predictions go (JSONL).")]
+Store = Annotated[Path, typer.Option(help="Rationale store.")]
+
+
+def run(
+    artefact: Artefact,
+    rows: Rows,
+    out: Out = Path("predictions.jsonl"),
+    store: Store = Path("runs/rationales.sqlite"),
+) -> None:
+    """Answer new rows with a tuned model: the rationale first, if it was tuned with one.
+
+    Example:  fiat predict my-model new_rows.csv --out answers.jsonl
+    """
+    from fiatkit.cli._console import Bars, console
+    from fiatkit.experiment.single import predict_rows
+
+    with Bars() as bars:
+        predictions = predict_rows(artefact, rows, out, store, bars)
+    counts = Counter(prediction.status for prediction in predictions)
+    told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    console.print(f"{len(predictions)} predictions ({told}): {out}", markup=False, soft_wrap=True)

@@ -1,0 +1,42 @@
+"""fiat tune: one recipe, tuned and kept as an artefact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
+Out = Annotated[Path, typer.Option(help="Folder of the artefact; must not exist yet.")]
+RecipeName = Annotated[str, typer.Option(help="fiat, instruct, lora or finetune.")]
+Size = Annotated[int | None, typer.Option(help="Training rows; default: all there are.")]
+Seed = Annotated[int, typer.Option(help="Seed of the subset and of the tuning.")]
+Store = Annotated[
+    Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
+]
+
+
+def run(
+    run_file: RunFile,
+    out: Out,
+    recipe: RecipeName = "fiat",
+    size: Size = None,
+    seed: Seed = 0,
+    store: Store = None,
+) -> None:
+    """Tune the small model by one recipe and keep it, with all that prediction must repeat.
+
+    Example:  fiat tune run.yaml --out my-model --size 200
+    """
+    from fiatkit.cli._console import Bars, console
+    from fiatkit.cli._run_file import read_run_file
+    from fiatkit.experiment.single import tune_one
+
+    config = read_run_file(run_file, store=store)
+    with Bars() as bars:
+        result = tune_one(config, recipe, size, seed, out, bars)
+    for note in result.notes:
+        console.print(note, markup=False)
+    best = "" if result.best_score is None else f", dev {result.metric} {result.best_score:.1f}"
+    console.print(f"Artefact: {out} (epoch {result.best_epoch}{best})", markup=False)

@@ -1,0 +1,122 @@
+"""RunConfig: everything that a comparison depends on, read from one strict YAML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from fiatkit.errors import UnknownNameError
+from fiatkit.recipes import NAMED, named
+from fiatkit.settings import Strict, load
+from fiatkit.tasks import DataSettings
+from fiatkit.tuning import TuningSettings
+
+
+class LargeSettings(Strict):
+    """Which large model: `provider` names a plug-in; the other keys are that provider's."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    provider: str = "llama_cpp"
+
+    def values_for_provider(self) -> dict[str, Any]:
+        """All keys, as the provider's own settings class reads them."""
+        return {"provider": self.provider, **(self.model_extra or {})}
+
+
+class SmallSettings(Strict):
+    """Which small model: a name of the catalogue, a folder, or a hub id."""
+
+    model: str
+    device: str = "auto"
+
+
+class RunConfig(Strict):
+    """A comparison: recipes x sizes x seeds on one task, one data set and one pair of models.
+
+    Paths are relative to the YAML file's folder; `out` and `store`, when not given, are
+    `runs/<name of the file>` and `runs/rationales.sqlite` in the current folder.
+    """
+
+    version: Literal[1] = 1
+    title: str = ""
+    task: str
+    data: DataSettings
+    large: LargeSettings = LargeSettings()
+    small: SmallSettings
+    recipes: list[str] = Field(default=["icl", "lora", "instruct", "fiat"], min_length=1)
+    sizes: list[int] = Field(default=[100], min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    tuning: TuningSettings = TuningSettings()
+    floors: bool = True
+    max_failed: float = Field(default=0.05, ge=0, le=1)
+    concurrency: int | None = Field(default=None, ge=1)
+    out: Path | None = None
+    store: Path | None = None
+
+    @field_validator("recipes")
+    @classmethod
+    def _known_recipes(cls, value: list[str]) -> list[str]:
+        for name in value:
+            try:
+                named(name)
+            except UnknownNameError as error:
+                raise ValueError(" ".join(str(error).split())) from None
+        return list(dict.fromkeys(value))
+
+    @field_validator("sizes", "seeds")
+    @classmethod
+    def _distinct(cls, value: list[int]) -> list[int]:
+        if any(number < 0 for number in value):
+            raise ValueError("no number may be negative")
+        return list(dict.fromkeys(value))
+
+    @model_validator(mode="after")
+    def _sizes_are_rows(self) -> RunConfig:
+        if any(size < 1 for size in self.sizes):
+            raise ValueError("sizes: each is a number of training rows, at least 1")
+        return self
+
+    def needs_large(self) -> bool:
+        """Whether any recipe calls the large model."""
+        return any(NAMED[name].needs_rationales for name in self.recipes)
+
+    def fingerprint(self) -> str:
+        """sha256 over all that a finished cell depends on beside its recipe, size and seed."""
+        free = {"recipes", "sizes", "seeds", "title", "out", "store", "max_failed", "concurrency"}
+        values = self.model_dump(mode="json", exclude=free | {"floors"})
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a run YAML and make its paths absolute. Raises SettingsError with a hint."""
+    config = load(RunConfig, path)
+    base = path.resolve().parent
+    updates: dict[str, Any] = {"data": _absolute(config.data, base)}
+    task = config.task
+    if task.endswith((".yaml", ".yml")) and not Path(task).is_absolute():
+        updates["task"] = str(base / task)
+    for key in ("out", "store"):
+        value = getattr(config, key)
+        if value is not None and not value.is_absolute():
+            updates[key] = base / value
+    if config.out is None:
+        updates["out"] = Path.cwd() / "runs" / path.stem
+    if config.store is None:
+        updates["store"] = Path.cwd() / "runs" / "rationales.sqlite"
+    return config.model_copy(update=updates)
+
+
+def _absolute(data: DataSettings, base: Path) -> DataSettings:
+    """The same data settings with paths that hold wherever the command runs."""
+    updates: dict[str, Path] = {}
+    for key in ("file", "train", "dev", "test"):
+        path = getattr(data, key)
+        if path is not None and not path.is_absolute() and not str(path).startswith("$"):
+            updates[key] = base / path
+    return data.model_copy(update=updates)

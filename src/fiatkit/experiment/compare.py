@@ -1,0 +1,202 @@
+"""Fill the cells of a comparison. Each is written when it is finished and skipped ever after.
+
+The large model's stage comes first and whole, then its process ends: on one machine the two
+models must not share the cores.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import fiatkit
+from fiatkit import metrics
+from fiatkit.errors import BudgetError
+from fiatkit.experiment import folder
+from fiatkit.experiment.floors import LABELS as FLOOR_LABELS
+from fiatkit.experiment.floors import predict_floor
+from fiatkit.experiment.plan import Cell, Plan
+from fiatkit.experiment.progress import Progress, Silent
+from fiatkit.experiment.tuned import tuned_cell
+from fiatkit.recipes import NAMED
+from fiatkit.recipes.predictor import large_answers
+from fiatkit.records import Example, Prediction, Query, Rationale, Score, ScoredRow
+
+if TYPE_CHECKING:
+    from fiatkit.reasoning import Reasoner
+
+Rationales = Mapping[str, Rationale]
+
+
+def compare(plan: Plan, progress: Progress | None = None) -> None:
+    """Run all cells of `plan` that its run folder does not hold yet.
+
+    Raises:
+        ProviderError: the large model cannot be used; what was paid for is in the store.
+        BudgetError: all is done, but more rationales failed than `max_failed` allows.
+    """
+    progress = progress or Silent()
+    with folder.locked(plan.out):
+        pending = [cell for cell in plan.cells if not plan.finished(cell)]
+        if len(pending) < len(plan.cells):
+            done = len(plan.cells) - len(pending)
+            progress.say(f"{done} of {len(plan.cells)} cells are finished already.")
+        if not pending:
+            return
+        folder.start(plan, _models(plan), _now(), fiatkit.__version__)
+        for cell in pending:
+            if cell.is_floor:
+                _floor_cell(plan, cell)
+        rationales = _large_stage(plan, pending, progress)
+        folder.write_test_rows(plan, rationales)
+        tuned = [c for c in pending if not c.is_floor and NAMED[c.recipe].tune]
+        for index, cell in enumerate(tuned):
+            title = f"{cell.recipe} on {cell.size} rows, seed {cell.seed}"
+            progress.stage(f"[{index + 1}/{len(tuned)}] {title}", 1)
+            _tuned(plan, cell, rationales, progress)
+        _check_failures(plan, rationales)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _models(plan: Plan) -> dict[str, Any]:
+    """What is known of the models before they are loaded."""
+    return {
+        "large": plan.config.large.values_for_provider() if plan.config.needs_large() else None,
+        "small": plan.config.small.model_dump(mode="json"),
+    }
+
+
+def _large_stage(plan: Plan, pending: Sequence[Cell], progress: Progress) -> dict[str, Rationale]:
+    """Get every rationale that the pending cells need; fill the in-context cells on the way."""
+    cells = [cell for cell in pending if not cell.is_floor]
+    if not any(NAMED[cell.recipe].needs_rationales for cell in cells):
+        return {}
+    queries = plan.queries_for_large()
+    test = [e.query for e in plan.data.test]
+    found: dict[str, Rationale] = {}
+    with open_reasoner(plan) as reasoner:
+        progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
+
+        def count(done: int, total: int, from_store: int, failed: int) -> None:
+            note = f"{from_store} from the store" if from_store else ""
+            note += f", {failed} failed" if failed else ""
+            progress.advance(len(found) + done, note.strip(", "))
+
+        first = reasoner.expand(test, on_progress=count)
+        found.update(first)
+        for cell in cells:
+            if NAMED[cell.recipe].answers == "large":
+                _large_cell(plan, cell, reasoner, found)
+        rest = [query for query in queries if query.id not in found]
+        if rest:
+            found.update(reasoner.expand(rest, on_progress=count))
+    return found
+
+
+def open_reasoner(plan: Plan) -> Reasoner:
+    """The reasoner of a run: its large model, its store. Use it as a context manager."""
+    from fiatkit.models import create_chat_model
+    from fiatkit.reasoning import RationaleStore, Reasoner
+
+    config = plan.config
+    assert config.store is not None
+    model = create_chat_model(config.large.values_for_provider())
+    store = RationaleStore(config.store)
+    return Reasoner(plan.task, model, store, concurrency=config.concurrency)
+
+
+def _floor_cell(plan: Plan, cell: Cell) -> None:
+    began = time.monotonic()
+    train = plan.train_rows(cell)
+    queries = [e.query for e in plan.data.test]
+    predictions = predict_floor(cell.recipe, train, queries, plan.task.labels or [])
+    record = {
+        "label": FLOOR_LABELS[cell.recipe],
+        "train_groups": folder.distinct_groups(train),
+        "usage": usage_of([]),
+        "seconds": {"rationales": 0.0, "tuning": 0.0, "prediction": time.monotonic() - began},
+    }
+    finish_cell(plan, cell, predictions, record)
+
+
+def _large_cell(plan: Plan, cell: Cell, reasoner: Reasoner, rationales: Rationales) -> None:
+    queries = [e.query for e in plan.data.test]
+    recipe = NAMED[cell.recipe]
+    held = reasoner.constrain(queries, rationales) if recipe.constrained else None
+    used = [rationales[query.id] for query in queries]
+    usage = usage_of(used)
+    if held is not None:
+        usage["follow_up_calls"] = sum(1 for r in used if r.status == "ok" and r.answer is None)
+    record = {
+        "label": recipe.label,
+        "train_groups": None,
+        "usage": usage,
+        "seconds": {"rationales": sum(r.seconds for r in used), "tuning": 0.0, "prediction": 0.0},
+    }
+    finish_cell(plan, cell, large_answers(queries, rationales, held), record)
+
+
+def _tuned(plan: Plan, cell: Cell, rationales: Rationales, progress: Progress) -> None:
+    predictions, record = tuned_cell(plan, cell, rationales, progress)
+    recipe = NAMED[cell.recipe]
+    used: list[Query] = []
+    if recipe.needs_rationales:
+        rows = [*plan.train_rows(cell), *plan.data.dev, *plan.data.test]
+        used = [e.query for e in rows]
+    calls = [rationales[query.id] for query in used]
+    record["usage"] = usage_of(calls)
+    record["seconds"]["rationales"] = sum(r.seconds for r in calls)
+    finish_cell(plan, cell, predictions, record)
+
+
+def finish_cell(
+    plan: Plan, cell: Cell, predictions: Sequence[Prediction], record: dict[str, Any]
+) -> None:
+    """Score the predictions and write the cell; from here on it is finished."""
+    record["counts"] = dict(Counter(p.status for p in predictions))
+    record.setdefault("history", [])
+    record.setdefault("notes", [])
+    scores = score(plan, plan.data.test, predictions)
+    target = plan.out / "cells" / cell.folder
+    if not (target / "adapter").exists() and target.exists():
+        shutil.rmtree(target)
+    folder.write_cell(plan, cell, predictions, scores, record)
+
+
+def score(
+    plan: Plan, examples: Sequence[Example], predictions: Sequence[Prediction]
+) -> dict[str, Score]:
+    """All metrics of the task; those that a recipe's predictions do not allow are left out."""
+    rows = [ScoredRow(e, p) for e, p in zip(examples, predictions, strict=True)]
+    labels = plan.task.labels
+    return {name: metrics.evaluate(name, rows, labels) for name in plan.task.metrics}
+
+
+def usage_of(rationales: Sequence[Rationale]) -> dict[str, Any]:
+    """Calls and tokens behind these rationales, whether made now or taken from the store."""
+    usages = [asdict(rationale.usage) for rationale in rationales]
+    totals: dict[str, Any] = {"calls": len(rationales)}
+    for key in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+        known = [u[key] for u in usages if u[key] is not None]
+        totals[key] = sum(known) if known or not usages else None
+    return totals
+
+
+def _check_failures(plan: Plan, rationales: Rationales) -> None:
+    failed = Counter(r.status for r in rationales.values() if r.status != "ok")
+    share = sum(failed.values()) / max(1, len(rationales))
+    if share > plan.config.max_failed:
+        reasons = ", ".join(f"{count} {status}" for status, count in failed.most_common())
+        raise BudgetError(
+            f"{sum(failed.values())} of {len(rationales)} rationales failed ({reasons}), more "
+            f"than max_failed = {plan.config.max_failed:.0%}. All cells are written.",
+            "Look at the rows in the report; raise reasoning.max_tokens if they were truncated.",
+        )

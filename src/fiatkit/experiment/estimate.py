@@ -1,0 +1,124 @@
+"""How long a run will take on this machine, roughly, from its matrix-product speed.
+
+The constants below were measured on two x86-64 cores and are ratios to that speed, so they carry
+over to other CPUs; on a GPU, and for a remote large model, only calls and tokens are told.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from fiatkit.experiment.plan import Cell, Plan
+from fiatkit.prompts import reasoning_messages
+from fiatkit.recipes import NAMED
+from fiatkit.recipes.predictor import small_prompt
+from fiatkit.records import Query, Rationale
+
+BYTES_PER_WEIGHT = 0.725  # of a Q4_K_M file
+PREFILL = 1.1  # llama.cpp's prompt FLOP/s over float32 GEMM FLOP/s
+DECODE_BYTES = 20e9  # bytes of weights read a second while decoding, two cores
+RATIONALE_TOKENS = 40
+TRAIN = 0.45  # share of the GEMM speed that tuning reaches
+PREDICT = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run has still to do. Seconds are None where they cannot be told beforehand."""
+
+    cells: int
+    calls: int
+    prompt_tokens: int
+    large_seconds: float | None
+    small_seconds: float | None
+
+    def sentence(self) -> str:
+        """The estimate in words."""
+        if not self.cells:
+            return "All cells are finished; only the report is drawn."
+        told = f"{self.cells} cells to fill; at most {self.calls} calls of the large model"
+        if self.calls:
+            told += f" (about {self.prompt_tokens:,} prompt tokens, mostly a shared prefix)"
+        known = [s for s in (self.large_seconds, self.small_seconds) if s is not None]
+        if known:
+            told += f". This will take about {max(1, round(sum(known) / 60))} minutes"
+            told += " here" if len(known) == 2 else " here, and the large model's time"
+        return told + "."
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Estimate what is left to do. Takes under a second; nothing is loaded or sent."""
+    pending = [cell for cell in plan.cells if not plan.finished(cell)]
+    recipes = [NAMED[cell.recipe] for cell in pending if not cell.is_floor]
+    calls = [q for q in plan.queries_for_large() if any(r.needs_rationales for r in recipes)]
+    speed = _gemm_speed()
+    shared = sum(rough_tokens(m.content) for m in _shared(plan))
+    new = [rough_tokens("".join(query.fields.values())) + 12 for query in calls]
+    return Estimate(
+        cells=len(pending),
+        calls=len(calls),
+        prompt_tokens=shared * len(calls) + sum(new),
+        large_seconds=_large_seconds(plan, shared + sum(new), len(calls), speed),
+        small_seconds=sum(_cell_seconds(plan, cell, speed) for cell in pending)
+        if plan.config.small.device in ("auto", "cpu")
+        else None,
+    )
+
+
+def _shared(plan: Plan) -> tuple[object, ...]:
+    return reasoning_messages(plan.task, plan.data.test[0].query)[:-1]
+
+
+def rough_tokens(text: str) -> int:
+    """A rough token count: a third of the UTF-8 bytes, at least one."""
+    return max(1, len(text.encode()) // 3)
+
+
+def _large_seconds(plan: Plan, tokens: int, calls: int, speed: float) -> float | None:
+    """Seconds of an in-process large model; None for a remote one."""
+    from fiatkit.models import catalogue
+
+    if not calls:
+        return 0.0
+    model = plan.config.large.values_for_provider().get("model")
+    if plan.config.large.provider != "llama_cpp" or model is None:
+        return None
+    size = catalogue.bytes_of(str(model))
+    if size is None:
+        return None
+    weights = size / BYTES_PER_WEIGHT
+    return tokens * 2 * weights / (PREFILL * speed) + calls * RATIONALE_TOKENS * size / DECODE_BYTES
+
+
+def _cell_seconds(plan: Plan, cell: Cell, speed: float) -> float:
+    """Seconds of tuning and predicting one cell on the CPU."""
+    if cell.is_floor or not NAMED[cell.recipe].tune:
+        return 1.0
+    recipe = NAMED[cell.recipe]
+    weights = 135e6 if "135m" in plan.config.small.model else 270e6
+    pretend = Rationale("", "x" * 3 * RATIONALE_TOKENS, None, "ok", "")
+
+    def tokens(query: Query) -> int:
+        return rough_tokens(small_prompt(plan.task, recipe, query, pretend).text)
+
+    train = sum(tokens(e.query) for e in plan.train_rows(cell))
+    judged = sum(tokens(e.query) for e in plan.data.dev) * plan.config.tuning.epochs
+    judged += sum(tokens(e.query) for e in plan.data.test)
+    backward = 3 if recipe.method == "full" else 2
+    work = train * plan.config.tuning.epochs * 2 * backward * weights / TRAIN
+    return float(work + judged * 2 * weights / PREDICT) / speed + 3.0
+
+
+def _gemm_speed(seconds: float = 0.2) -> float:
+    """Speed of this machine's float32 matrix product, in FLOP/s."""
+    import numpy as np
+
+    side = 768
+    a = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32)
+    a @ a
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        a @ a
+        count += 1
+    return 2 * side**3 * count / (time.perf_counter() - start)

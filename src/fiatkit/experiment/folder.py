@@ -1,0 +1,164 @@
+"""The run folder: its files, their layout, and the lock that lets one process write it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fiatkit.errors import EnvironmentProblem, UsageError
+from fiatkit.experiment.plan import Cell, Plan
+from fiatkit.files import write_json, write_jsonl
+from fiatkit.records import Example, Prediction, Rationale, Score
+
+VERSION = 1
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the run folder for this process.
+
+    Raises:
+        EnvironmentProblem: another process holds it, or it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f'Cannot write the run folder "{out}": {error.strerror or error}.',
+            "Choose another with --out.",
+        ) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(handle, 100, 0).decode(errors="replace").strip()
+            raise EnvironmentProblem(
+                f'The run folder "{out}" is in use by process {owner or "unknown"}.',
+                "Wait for it to end, or choose another folder with --out.",
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def start(plan: Plan, models: Mapping[str, Any], started: str, version: str) -> None:
+    """Write run.json, after checking that the folder holds no other experiment's cells."""
+    path = plan.out / "run.json"
+    fingerprints = {
+        "config": plan.config.fingerprint(),
+        "task": plan.task.fingerprint,
+        "data": plan.data.fingerprint,
+    }
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(k for k, v in fingerprints.items() if before["fingerprints"].get(k) != v)
+        if changed:
+            raise UsageError(
+                f'The run folder "{plan.out}" holds results of another experiment '
+                f"(changed: {', '.join(changed)}).",
+                "Choose another folder with --out; the rationale store is shared by all runs.",
+            )
+        started = before["started"]
+    task = plan.task
+    write_json(
+        path,
+        {
+            "version": VERSION,
+            "title": plan.config.title or task.name,
+            "task": {
+                "name": task.name,
+                "description": task.description,
+                "primary": task.metrics[0],
+                "metrics": list(task.metrics),
+                "labels": list(task.labels or []),
+            },
+            "config": plan.config.model_dump(mode="json"),
+            "fingerprints": fingerprints,
+            "cells": [{"folder": c.folder, **asdict(c)} for c in plan.cells],
+            "data": {
+                "train": len(plan.data.train),
+                "dev": len(plan.data.dev),
+                "test": len(plan.data.test),
+                "test_groups": distinct_groups(plan.data.test),
+                "held_out": plan.data.held_out,
+                "notes": list(plan.data.notes),
+            },
+            "models": dict(models),
+            "fiatkit": version,
+            "started": started,
+        },
+    )
+
+
+def distinct_groups(rows: Sequence[Example]) -> int:
+    """How many distinct groups the rows form."""
+    return len({row.group for row in rows})
+
+
+def write_test_rows(plan: Plan, rationales: Mapping[str, Rationale]) -> None:
+    """Write test.jsonl: each test row with its rationale, for the report."""
+    write_jsonl(plan.out / "test.jsonl", (_test_row(e, rationales) for e in plan.data.test))
+
+
+def _test_row(example: Example, rationales: Mapping[str, Rationale]) -> dict[str, Any]:
+    rationale = rationales.get(example.id)
+    return {
+        "id": example.id,
+        "language": example.query.language,
+        "group": example.group,
+        "fields": dict(example.query.fields),
+        "target": example.target,
+        "references": list(example.references),
+        "rationale": None
+        if rationale is None
+        else {"text": rationale.text, "answer": rationale.answer, "status": rationale.status},
+    }
+
+
+def write_cell(
+    plan: Plan,
+    cell: Cell,
+    predictions: Sequence[Prediction],
+    scores: Mapping[str, Score],
+    record: Mapping[str, Any],
+) -> None:
+    """Write a finished cell: its predictions first, cell.json last."""
+    folder = plan.out / "cells" / cell.folder
+    write_predictions(folder / "predictions.jsonl", predictions)
+    write_json(
+        folder / "cell.json",
+        {
+            "recipe": cell.recipe,
+            "kind": "floor" if cell.is_floor else "recipe",
+            "size": cell.size,
+            "seed": cell.seed,
+            "scores": {name: asdict(score) for name, score in scores.items()},
+            **record,
+        },
+    )
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write one prediction a line."""
+    write_jsonl(
+        path,
+        (
+            {
+                "id": p.query_id,
+                "answer": p.answer,
+                "status": p.status,
+                "probabilities": None if p.probabilities is None else dict(p.probabilities),
+                "text": p.text,
+            }
+            for p in predictions
+        ),
+    )

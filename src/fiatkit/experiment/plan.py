@@ -1,0 +1,117 @@
+"""What a comparison will do, before it does anything: its cells, its calls, its likely time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fiatkit.config import RunConfig
+from fiatkit.data.splits import nested_subset
+from fiatkit.errors import UsageError
+from fiatkit.recipes import NAMED
+from fiatkit.records import Example, Query
+from fiatkit.tasks import DataSplits, Task, load_data, load_task
+
+FLOORS = ("majority", "tfidf")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One recipe (or floor) at one training size and seed; untuned recipes have neither."""
+
+    recipe: str
+    size: int | None
+    seed: int | None
+
+    @property
+    def folder(self) -> str:
+        """The name of the cell's folder."""
+        return f"{self.recipe}-n{self.size or 0}-s{self.seed or 0}"
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether this is a floor line rather than a recipe."""
+        return self.recipe in FLOORS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The task, its rows and the cells, in the order in which they are filled."""
+
+    config: RunConfig
+    task: Task
+    data: DataSplits
+    cells: tuple[Cell, ...]
+
+    def train_rows(self, cell: Cell) -> list[Example]:
+        """The rows that a cell trains on; the same for every recipe of one size and seed."""
+        if cell.size is None:
+            return []
+        return nested_subset(self.data.train, cell.size, cell.seed or 0)
+
+    def finished(self, cell: Cell) -> bool:
+        """Whether the run folder holds this cell's result."""
+        return (self.out / "cells" / cell.folder / "cell.json").is_file()
+
+    @property
+    def out(self) -> Path:
+        """The run folder."""
+        assert self.config.out is not None
+        return self.config.out
+
+    def queries_for_large(self) -> list[Query]:
+        """Every query that the large model must read: test rows first, none twice."""
+        found: dict[str, Query] = {}
+        recipes = [NAMED[cell.recipe] for cell in self.cells if not cell.is_floor]
+        if any(recipe.needs_rationales for recipe in recipes):
+            found.update((e.id, e.query) for e in self.data.test)
+        for cell in self.cells:
+            if not cell.is_floor and NAMED[cell.recipe].rationale == "large":
+                rows = [*self.train_rows(cell), *self.data.dev]
+                found.update((e.id, e.query) for e in rows)
+        return list(found.values())
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Read task and data and lay out the cells. Nothing is spent.
+
+    Raises:
+        UsageError: a size is larger than the training rows, or there is nothing to test on.
+    """
+    task = load_task(config.task)
+    data = load_data(task, config.data)
+    largest = max(config.sizes)
+    if largest > len(data.train):
+        raise UsageError(
+            f"The run asks for {largest} training rows, but only {len(data.train)} are left "
+            f"({data.held_out} were held out with the exemplars).",
+            f"Put sizes of at most {len(data.train)} into the run file.",
+        )
+    if not data.test:
+        raise UsageError(
+            "There are no test rows.", "Give data.test, or one data.file that is split for you."
+        )
+    return Plan(config, task, data, tuple(_cells(config, task)))
+
+
+def _cells(config: RunConfig, task: Task) -> list[Cell]:
+    cells: list[Cell] = []
+    if config.floors and task.labels:
+        cells += [
+            Cell(name, size, seed)
+            for name in FLOORS
+            for size in config.sizes
+            for seed in config.seeds
+        ]
+    names = list(config.recipes)
+    if "icl" in names and task.labels and "icl_constrained" not in names:
+        names.insert(names.index("icl") + 1, "icl_constrained")
+    cells += [Cell(name, None, None) for name in names if not NAMED[name].tune]
+    cells += [
+        Cell(name, size, seed)
+        for seed in config.seeds
+        for size in config.sizes
+        for name in names
+        if NAMED[name].tune
+    ]
+    return cells

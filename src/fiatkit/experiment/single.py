@@ -1,0 +1,138 @@
+"""Work outside a comparison: tune one artefact, answer new rows with it, score a file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from fiatkit import artefact, metrics, prompts
+from fiatkit.config import RunConfig
+from fiatkit.errors import ArtefactError, DataError, UsageError
+from fiatkit.experiment.compare import open_reasoner
+from fiatkit.experiment.folder import write_predictions
+from fiatkit.experiment.plan import Cell, make_plan
+from fiatkit.experiment.progress import Progress
+from fiatkit.experiment.tuned import preparation, tune_recipe
+from fiatkit.files import read_jsonl
+from fiatkit.models import create_chat_model
+from fiatkit.reasoning import RationaleStore, Reasoner
+from fiatkit.recipes import Recipe, named
+from fiatkit.recipes.predictor import Predictor
+from fiatkit.records import Example, Prediction, Query, Rationale, Score, ScoredRow
+from fiatkit.tasks import Task, load_examples, load_queries, load_task
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What `fiat tune` reports."""
+
+    best_epoch: int
+    best_score: float | None
+    metric: str
+    notes: tuple[str, ...]
+
+
+def tune_one(
+    config: RunConfig, name: str, size: int | None, seed: int, out: Path, progress: Progress
+) -> Tuned:
+    """Tune one recipe and save it as an artefact. Test rows are neither used nor paid for."""
+    recipe = named(name)
+    if not recipe.tune:
+        raise UsageError(f'The recipe "{name}" tunes nothing.', "Try fiat, instruct or lora.")
+    if out.exists():
+        raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
+    sizes = {"sizes": [size]} if size else {}
+    plan = make_plan(config.model_copy(update={"recipes": [name], **sizes}))
+    train = list(plan.data.train) if size is None else plan.train_rows(Cell(name, size, seed))
+    rationales: dict[str, Rationale] = {}
+    if recipe.needs_rationales:
+        with open_reasoner(plan) as reasoner:
+            queries = [e.query for e in (*train, *plan.data.dev)]
+            rationales = expand(reasoner, queries, progress)
+    predictor, result, notes = tune_recipe(plan, recipe, train, rationales, seed, progress)
+    cell = Cell(name, len(train), seed)
+    artefact.save(out, predictor.small, preparation(plan, predictor, cell, train))
+    return Tuned(result.best_epoch, result.best_score, plan.task.metrics[0], tuple(notes))
+
+
+def expand(reasoner: Reasoner, queries: list[Query], progress: Progress) -> dict[str, Rationale]:
+    """Have the large model write what is not in the store yet, showing progress."""
+    progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
+
+    def count(done: int, total: int, from_store: int, failed: int) -> None:
+        progress.advance(done, f"{from_store} from the store, {failed} failed")
+
+    return reasoner.expand(queries, on_progress=count)
+
+
+def predict_rows(
+    folder: Path, rows: Path, out: Path, store: Path, progress: Progress
+) -> list[Prediction]:
+    """Answer the rows of a file with an artefact and write the predictions.
+
+    Raises:
+        ArtefactError: the artefact was made with other prompts, or is damaged.
+    """
+    small, prepared = artefact.load(folder)
+    if prepared["prompts_version"] != prompts.VERSION:
+        raise ArtefactError(
+            f'"{folder}" was tuned with prompts of version {prepared["prompts_version"]}; this '
+            f"release writes version {prompts.VERSION}, which the model has not learnt.",
+            f"Use fiatkit {prepared['fiatkit']}, or tune again.",
+        )
+    task = Task.model_validate(prepared["task"])
+    recipe = Recipe(**prepared["recipe"])
+    queries = load_queries(task, rows)
+    rationales: dict[str, Rationale] = {}
+    if recipe.needs_rationales:
+        model = create_chat_model(prepared["large"])
+        with Reasoner(task, model, RationaleStore(store)) as reasoner:
+            rationales = expand(reasoner, queries, progress)
+    predictor = Predictor(task, recipe, small, max_length=prepared["max_length"])
+    predictions = predictor.predict(queries, rationales)
+    write_predictions(out, predictions)
+    return predictions
+
+
+def evaluate_file(
+    predictions: Path, gold: Path, task_name: str
+) -> tuple[dict[str, Score], dict[str, int]]:
+    """Score a file of predictions against a file with targets, matched by id."""
+    task = load_task(task_name)
+    examples = load_examples(task, gold)
+    found = _read_predictions(predictions)
+    unknown = sorted(set(found) - {e.id for e in examples})
+    if unknown:
+        raise DataError(
+            f'"{predictions}" answers ids that "{gold}" does not have: {", ".join(unknown[:5])}.',
+            "Predictions are matched by id.",
+        )
+    rows = [ScoredRow(e, found.get(e.id) or _absent(e)) for e in examples]
+    counts = Counter(row.prediction.status for row in rows)
+    return {m: metrics.evaluate(m, rows, task.labels) for m in task.metrics}, dict(counts)
+
+
+def _absent(example: Example) -> Prediction:
+    return Prediction(example.id, None, "failed:no_prediction")
+
+
+def _read_predictions(path: Path) -> dict[str, Prediction]:
+    found: dict[str, Prediction] = {}
+    try:
+        for number, value in enumerate(read_jsonl(path), 1):
+            if not isinstance(value, dict) or "id" not in value:
+                raise DataError(f'"{path}", row {number}: no field "id".')
+            answer = value.get("answer", value.get("prediction"))
+            status = value.get("status") or ("ok" if answer is not None else "failed:no_answer")
+            found[str(value["id"])] = Prediction(
+                str(value["id"]),
+                None if answer is None else str(answer),
+                status,
+                value.get("probabilities"),
+                value.get("text") or "",
+            )
+    except (OSError, json.JSONDecodeError) as error:
+        raise DataError(f'Cannot read "{path}": {error}.') from None
+    return found

@@ -1,0 +1,129 @@
+"""One tuned cell: render the pairs, tune a fresh small model, answer the test rows, keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fiatkit
+from fiatkit import artefact, prompts, registry
+from fiatkit.experiment.plan import Cell, Plan
+from fiatkit.experiment.progress import Progress
+from fiatkit.models.local import SmallModel
+from fiatkit.recipes import NAMED, Recipe
+from fiatkit.recipes.predictor import Predictor, training_pairs
+from fiatkit.records import Example, Prediction, Rationale, ScoredRow
+from fiatkit.tuning import TuningResult, tune
+
+
+def tuned_cell(
+    plan: Plan, cell: Cell, rationales: Mapping[str, Rationale], progress: Progress
+) -> tuple[list[Prediction], dict[str, Any]]:
+    """Tune and predict. Returns the test predictions and the cell's record so far."""
+    train = plan.train_rows(cell)
+    predictor, result, notes = tune_recipe(
+        plan, NAMED[cell.recipe], train, rationales, cell.seed or 0, progress
+    )
+    began = time.monotonic()
+    predictions = predictor.predict([e.query for e in plan.data.test], rationales)
+    seconds = time.monotonic() - began
+    target = plan.out / "cells" / cell.folder / "adapter"
+    save(plan, predictor, cell, train, target)
+    record = {
+        "label": NAMED[cell.recipe].label,
+        "train_groups": len({row.group for row in train}),
+        "history": [dict(entry) for entry in result.history],
+        "best_epoch": result.best_epoch,
+        "seconds": {"rationales": 0.0, "tuning": result.seconds, "prediction": seconds},
+        "tuned_tokens": result.tokens,
+        "notes": notes,
+    }
+    return predictions, record
+
+
+def tune_recipe(
+    plan: Plan,
+    recipe: Recipe,
+    train: Sequence[Example],
+    rationales: Mapping[str, Rationale],
+    seed: int,
+    progress: Progress,
+) -> tuple[Predictor, TuningResult, list[str]]:
+    """Tune a fresh small model by `recipe`. Returns it ready to predict, with what was noticed."""
+    config, task = plan.config, plan.task
+    small = SmallModel.load(config.small.model, device=config.small.device)
+    settings = config.tuning.model_copy(update={"method": recipe.method})
+    predictor = Predictor(task, recipe, small, max_length=settings.max_length)
+    pairs, left_out = training_pairs(task, recipe, train, rationales)
+    notes = [f"{count} training rows left out: {why}" for why, count in left_out.items()]
+
+    dev = plan.data.dev
+
+    def dev_score() -> float:
+        found = predictor.predict([e.query for e in dev], rationales)
+        rows = [ScoredRow(e, p) for e, p in zip(dev, found, strict=True)]
+        value = registry.get("metrics", task.metrics[0]).corpus(rows, task.labels)
+        return 0.0 if value is None else float(value)
+
+    result = tune(
+        small,
+        pairs,
+        settings,
+        seed=seed,
+        dev_score=dev_score if dev else None,
+        on_progress=_told(progress, recipe, len(train), seed),
+    )
+    notes += [f"{count} training rows skipped: {why}" for why, count in result.skipped.items()]
+    return predictor, result, notes
+
+
+def _told(
+    progress: Progress, recipe: Recipe, rows: int, seed: int
+) -> Callable[[int, int, float], None]:
+    """Forward the tuner's steps to the progress display."""
+    started = False
+
+    def step(done: int, total: int, loss: float) -> None:
+        nonlocal started
+        if not started:
+            progress.stage(f"tuning {recipe.name} on {rows} rows, seed {seed}", total)
+            started = True
+        progress.advance(done, f"loss {loss:.3f}")
+
+    return step
+
+
+def save(
+    plan: Plan, predictor: Predictor, cell: Cell, train: Sequence[Example], target: Path
+) -> None:
+    """Save the tuned model with its preparation, in place of an unfinished earlier attempt."""
+    if target.exists():
+        shutil.rmtree(target)
+    artefact.save(target, predictor.small, preparation(plan, predictor, cell, train))
+
+
+def preparation(
+    plan: Plan, predictor: Predictor, cell: Cell, train: Sequence[Example]
+) -> dict[str, Any]:
+    """Everything that prediction must do exactly as tuning did, and what was tuned on."""
+    ids = "\n".join(example.id for example in train)
+    recipe = predictor.recipe
+    return {
+        "fiatkit": fiatkit.__version__,
+        "prompts_version": prompts.VERSION,
+        "task": plan.task.model_dump(mode="json"),
+        "task_fingerprint": plan.task.fingerprint,
+        "recipe": recipe.to_dict(),
+        "large": plan.config.large.values_for_provider() if recipe.needs_rationales else None,
+        "max_length": predictor.max_length,
+        "tuned_on": {
+            "rows": len(train),
+            "seed": cell.seed,
+            "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+            "data_fingerprint": plan.data.fingerprint,
+        },
+    }

@@ -1,0 +1,171 @@
+"""The two stages: the large model's rationale for each query, then the small model's answer.
+
+Queries come in, predictions go out; there is no target in sight. `fiat compare`, `fiat predict`
+and the tuner's dev score all go through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fiatkit.prompts import target_text, tuning_prompt
+from fiatkit.recipes import Recipe
+from fiatkit.records import Example, Prediction, Query, Rationale, SmallPrompt, TrainingPair
+
+if TYPE_CHECKING:
+    from fiatkit.models.local import Encoded, SmallModel
+    from fiatkit.tasks import Task
+
+BATCH_TOKENS = 4096
+
+
+def small_prompt(
+    task: Task, recipe: Recipe, query: Query, rationale: Rationale | None
+) -> SmallPrompt:
+    """Render what the small model reads: the one preparation of training and prediction."""
+    text = rationale.text if recipe.rationale == "large" and rationale is not None else None
+    return tuning_prompt(task, query, instruction=recipe.instruction, rationale=text)
+
+
+def training_pairs(
+    task: Task,
+    recipe: Recipe,
+    examples: Sequence[Example],
+    rationales: Mapping[str, Rationale],
+) -> tuple[list[TrainingPair], dict[str, int]]:
+    """Render tuning data. Rows whose rationale failed are left out and counted by reason.
+
+    Returns:
+        The pairs, in the order of `examples`, and how many rows were left out for which reason.
+    """
+    pairs: list[TrainingPair] = []
+    left_out: dict[str, int] = {}
+    for example in examples:
+        rationale = rationales.get(example.id)
+        problem = _missing(recipe, rationale)
+        if problem:
+            left_out[problem] = left_out.get(problem, 0) + 1
+            continue
+        prompt = small_prompt(task, recipe, example.query, rationale)
+        pairs.append(TrainingPair(prompt, target_text(task, example.target)))
+    return pairs, left_out
+
+
+def large_answers(
+    queries: Sequence[Query],
+    rationales: Mapping[str, Rationale],
+    constrained: Mapping[str, str | None] | None = None,
+) -> list[Prediction]:
+    """Predictions of in-context learning: the answer in the large model's own text.
+
+    Args:
+        queries: what to answer.
+        rationales: the large model's text for each query id.
+        constrained: for label tasks, the answer held to the label set, by query id.
+    """
+    predictions = []
+    for query in queries:
+        rationale = rationales[query.id]
+        status, answer = rationale.status, rationale.answer
+        if constrained is not None:
+            answer = constrained.get(query.id, answer)
+            status = "ok" if answer is not None else rationale.status
+        if status == "ok" and answer is None:
+            status = "failed:no_answer"
+        kept = answer if status == "ok" else None
+        predictions.append(Prediction(query.id, kept, status, text=rationale.text))
+    return predictions
+
+
+class Predictor:
+    """Answers queries with a small model and, where the recipe says so, given rationales."""
+
+    def __init__(
+        self, task: Task, recipe: Recipe, small: SmallModel, *, max_length: int = 1024
+    ) -> None:
+        self.task = task
+        self.recipe = recipe
+        self.small = small
+        self.max_length = max_length
+
+    def predict(
+        self, queries: Sequence[Query], rationales: Mapping[str, Rationale]
+    ) -> list[Prediction]:
+        """Answer each query, in order. Rows that cannot be answered say why in their status.
+
+        Args:
+            queries: what to answer; `rationales` must hold each of their ids if the recipe
+                uses rationales.
+            rationales: stage one's result.
+        """
+        found: dict[str, Prediction] = {}
+        ready: list[Encoded] = []
+        for query in queries:
+            rationale = rationales.get(query.id)
+            problem = _missing(self.recipe, rationale)
+            if problem:
+                found[query.id] = Prediction(query.id, None, f"failed:{problem}")
+                continue
+            encoded = self.small.encode(
+                small_prompt(self.task, self.recipe, query, rationale),
+                max_length=self.max_length,
+                reserve=self._reserve(),
+            )
+            if encoded.too_long:
+                found[query.id] = Prediction(query.id, None, "skipped:too_long")
+            else:
+                ready.append(encoded)
+        answer = self._choose if self.task.labels else self._write
+        found.update((prediction.query_id, prediction) for prediction in answer(ready))
+        return [found[query.id] for query in queries]
+
+    def _reserve(self) -> int:
+        """Tokens to keep free for the answer and the stop token."""
+        if not self.task.labels:
+            return self.task.max_answer_tokens
+        texts = [target_text(self.task, label) for label in self.task.labels]
+        return max(len(self.small.encode_target(text)) for text in texts)
+
+    def _choose(self, ready: Sequence[Encoded]) -> list[Prediction]:
+        import numpy as np
+
+        labels = self.task.labels or []
+        if not ready:
+            return []
+        texts = [target_text(self.task, label) for label in labels]
+        logs = self.small.score_labels(ready, texts, batch_tokens=BATCH_TOKENS)
+        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        predictions = []
+        for encoded, row in zip(ready, shares, strict=True):
+            answer = labels[int(row.argmax())]
+            probabilities = dict(zip(labels, (float(p) for p in row), strict=True))
+            predictions.append(
+                Prediction(encoded.query_id, answer, "ok", probabilities, text=answer)
+            )
+        return predictions
+
+    def _write(self, ready: Sequence[Encoded]) -> list[Prediction]:
+        if not ready:
+            return []
+        texts = self.small.generate(
+            ready, max_new_tokens=self.task.max_answer_tokens, batch_tokens=BATCH_TOKENS
+        )
+        return [
+            Prediction(encoded.query_id, text.strip(), "ok", text=text)
+            if stopped
+            else Prediction(encoded.query_id, None, "failed:truncated", text=text)
+            for encoded, (text, stopped) in zip(ready, texts, strict=True)
+        ]
+
+
+def _missing(recipe: Recipe, rationale: Rationale | None) -> str:
+    """Why the recipe cannot use this rationale, or an empty string."""
+    if recipe.rationale == "none":
+        return ""
+    if rationale is None:
+        return "rationale_missing"
+    if rationale.status == "ok":
+        return ""
+    return "rationale_" + rationale.status.removeprefix("failed:")
