@@ -1,0 +1,101 @@
+"""A user's mistake is one clear message on stderr, without a traceback, with the right exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FIAT = str(Path(sys.executable).with_name("fiat"))
+TASK = """
+version: 1
+name: toy
+fields: [text]
+target: label
+labels: [a, b]
+reasoning: {instruction: Say a or b., marker: "Answer:"}
+tuning: {instruction: Say a or b.}
+"""
+RUN = """
+version: 1
+task: task.yaml
+data: {file: rows.csv}
+large: {provider: scripted}
+small: {model: smollm2-135m}
+"""
+ROWS = "id,text,label\n" + "".join(f"{i},text number {i},{'ab'[i % 2]}\n" for i in range(40))
+
+
+def fiat(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([FIAT, *words], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "task.yaml").write_text(TASK)
+    (tmp_path / "run.yaml").write_text(RUN)
+    (tmp_path / "rows.csv").write_text(ROWS)
+    return tmp_path
+
+
+def mistake(folder: Path, *words: str, code: int = 2) -> str:
+    done = fiat(folder, *words)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return " ".join(done.stderr.split())
+
+
+def test_no_run_file(folder: Path) -> None:
+    assert 'Cannot read "none.yaml"' in mistake(folder, "compare", "none.yaml")
+
+
+def test_unknown_key_gets_a_suggestion(folder: Path) -> None:
+    (folder / "run.yaml").write_text(RUN + "seed: [1]\n")
+    text = mistake(folder, "compare", "run.yaml")
+    assert 'unknown key "seed"' in text
+    assert 'Did you mean "seeds"?' in text
+
+
+def test_unknown_recipe_gets_a_suggestion(folder: Path) -> None:
+    (folder / "run.yaml").write_text(RUN + "recipes: [fiatt]\n")
+    text = mistake(folder, "compare", "run.yaml")
+    assert 'no recipe "fiatt"' in text
+    assert 'Did you mean "fiat"?' in text
+
+
+def test_unknown_task_gets_a_suggestion(folder: Path) -> None:
+    (folder / "run.yaml").write_text(RUN.replace("task.yaml", "sib20"))
+    assert 'Did you mean "sib200"?' in mistake(folder, "compare", "run.yaml")
+
+
+def test_too_few_rows(folder: Path) -> None:
+    (folder / "run.yaml").write_text(RUN + "sizes: [1000]\n")
+    assert "asks for 1000 training rows" in mistake(folder, "compare", "run.yaml")
+
+
+def test_label_outside_the_set_names_file_line_and_nearest(folder: Path) -> None:
+    (folder / "rows.csv").write_text(ROWS + "99,odd one,A\n")
+    text = mistake(folder, "compare", "run.yaml")
+    assert "rows.csv" in text
+    assert "42" in text
+    assert '"A"' in text
+
+
+def test_doctor_tells_the_same_problem(folder: Path) -> None:
+    (folder / "rows.csv").write_text(ROWS + "99,,a\n")
+    done = fiat(folder, "doctor", "run.yaml")
+    assert done.returncode == 2
+    assert "problem" in done.stdout
+    assert "rows.csv" in done.stdout
+
+
+def test_unknown_flag(folder: Path) -> None:
+    assert "No such option" in mistake(folder, "compare", "run.yaml", "--outt", "x")
+
+
+def test_report_of_a_folder_without_a_run(folder: Path) -> None:
+    assert "run.json" in mistake(folder, "report", ".")
+
+
+def test_store_that_does_not_exist(folder: Path) -> None:
+    assert "nowhere.sqlite" in mistake(folder, "store", "status", "--store", "nowhere.sqlite")
