@@ -1,1 +1,1 @@
-"""readers."""
+"""Readers, one file each: `SUFFIXES`, and `read(path)` yielding (line, values)."""
