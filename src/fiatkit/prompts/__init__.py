@@ -1,1 +1,64 @@
-"""prompts."""
+"""The only place where prompt text is built; one rendering serves training and prediction.
+
+Data is joined to text as it stands; it is never a template and never a format string. A change
+here changes the golden prompts in tests/golden and needs a new VERSION.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fiatkit.records import Message, Part, Query, SmallPrompt
+
+if TYPE_CHECKING:
+    from fiatkit.tasks import Task
+
+VERSION = 1
+
+
+def reasoning_messages(task: Task, query: Query) -> tuple[Message, ...]:
+    """What the large model reads: instruction, exemplars as turns, then the query.
+
+    All that rows share stands first, so that a provider's or a server's prefix cache serves it.
+    """
+    messages = [Message("system", task.reasoning.instruction)]
+    for exemplar in task.exemplar_list:
+        messages.append(Message("user", query_text(task, exemplar.query)))
+        messages.append(Message("assistant", exemplar.rationale))
+    messages.append(Message("user", query_text(task, query)))
+    return tuple(messages)
+
+
+def choice_messages(task: Task, query: Query, rationale: str) -> tuple[Message, ...]:
+    """Ask the large model to settle on a label, after a text of its own that named none."""
+    labels = ", ".join(task.labels or [])
+    return (
+        *reasoning_messages(task, query),
+        Message("assistant", rationale.strip()),
+        Message("user", f"Answer with exactly one of these, and nothing else: {labels}"),
+    )
+
+
+def tuning_prompt(
+    task: Task, query: Query, *, instruction: bool, rationale: str | None
+) -> SmallPrompt:
+    """What the small model reads: instruction, query, rationale, cue; each where it is on."""
+    parts = []
+    if instruction:
+        parts.append(Part("instruction", task.tuning.instruction + "\n\n"))
+    parts.append(Part("query", query_text(task, query)))
+    if rationale is not None:
+        parts.append(Part("rationale", "\n\nReasoning: " + rationale.strip()))
+    parts.append(Part("cue", "\n\nAnswer:"))
+    return SmallPrompt(query.id, tuple(parts))
+
+
+def target_text(task: Task, target: str) -> str:
+    """What the small model is tuned to write."""
+    return target
+
+
+def query_text(task: Task, query: Query) -> str:
+    """The query's fields, each as `Title: value`, a line for each."""
+    titles = task.titles
+    return "\n".join(titles[name] + ": " + value.strip() for name, value in query.fields.items())

@@ -1,1 +1,23 @@
-"""tasks."""
+"""Tasks in YAML: what a row means, what both models are told, what is measured."""
+
+from fiatkit.tasks.load import (
+    DataSettings,
+    DataSplits,
+    load_data,
+    load_examples,
+    load_queries,
+    load_task,
+    task_names,
+)
+from fiatkit.tasks.task import Task
+
+__all__ = [
+    "DataSettings",
+    "DataSplits",
+    "Task",
+    "load_data",
+    "load_examples",
+    "load_queries",
+    "load_task",
+    "task_names",
+]

@@ -1,0 +1,207 @@
+"""Task: what a row means, what both models are told, how an answer is read, what is measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from fiatkit import registry
+from fiatkit.errors import UnknownNameError
+from fiatkit.records import Exemplar, Query
+from fiatkit.settings import Strict
+
+STRIP = " \t\r\n\"'`*_“”‘’«»"
+
+
+class Reasoning(Strict):
+    """What the large model is told (I_beta), and where its answer stands in its text."""
+
+    instruction: str
+    marker: str = "Answer:"
+    max_tokens: int = Field(default=128, ge=8, le=8192)
+
+    @field_validator("instruction", "marker")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be empty")
+        return value.strip()
+
+
+class Tuning(Strict):
+    """What the small model is told (I_tau)."""
+
+    instruction: str
+
+    @field_validator("instruction")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be empty")
+        return value.strip()
+
+
+class ExemplarSettings(Strict):
+    """A worked example for the large model. `held_out` names the rows it was adapted from."""
+
+    fields: dict[str, str]
+    target: str
+    rationale: str
+    language: str = ""
+    held_out: dict[str, list[str]] = {}
+
+
+class Task(Strict):
+    """A task as its YAML says. Only `name`, `fields`, `target` and both instructions are needed.
+
+    Attributes:
+        id: column of the row's id; without it, ids are made of file name and line.
+        fields: columns that the models read, as a list or as `column: title`; a query carries
+            these and nothing else. A column may list alternatives: `passage|context`.
+        optional: those of the fields that a row may lack.
+        language: column of the language, for scores per language.
+        group: columns whose equal values mean "belongs together"; such rows are never split.
+        group_pattern: for a group column, a regular expression whose first group is the value.
+        target: column of the answer. `references`: column of all accepted answers.
+        labels: the label set; without it the answer is free text.
+    """
+
+    version: Literal[1] = 1
+    name: str
+    description: str = ""
+    id: str | None = None
+    fields: dict[str, str]
+    optional: list[str] = []
+    language: str | None = None
+    group: list[str] = []
+    group_pattern: dict[str, str] = {}
+    target: str
+    references: str | None = None
+    labels: list[str] | None = None
+    reasoning: Reasoning
+    tuning: Tuning
+    exemplars: list[ExemplarSettings] = []
+    metrics: list[str] = []
+    max_answer_tokens: int = Field(default=48, ge=1, le=4096)
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _titles(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            value = {name: name.split("|")[0].replace("_", " ").capitalize() for name in value}
+        if not value:
+            raise ValueError("at least one column is needed")
+        return value
+
+    @field_validator("group", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, value: list[str] | None) -> list[str] | None:
+        if value is None:
+            return None
+        folded = [label.strip().casefold() for label in value]
+        if len(value) < 2 or len(set(folded)) < len(value) or "" in folded:
+            raise ValueError("at least two labels, none empty, different even in lower case")
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_exist(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in registry.names("metrics"):
+                error = UnknownNameError("metric", name, registry.names("metrics"))
+                raise ValueError(" ".join(str(error).split()))
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_metrics(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("metrics"):
+            by_kind = ["accuracy", "macro_f1"] if values.get("labels") else ["qa_f1", "exact_match"]
+            values = {**values, "metrics": by_kind}
+        return values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Task:
+        known = set(self.field_names)
+        for name in self.optional:
+            if name not in known:
+                raise ValueError(f'optional: "{name}" is not one of the fields {sorted(known)}')
+        if self.target in {c for column in self.fields for c in column.split("|")}:
+            raise ValueError(f'the target column "{self.target}" must not be one of the fields')
+        for number, exemplar in enumerate(self.exemplars, 1):
+            self._check_exemplar(number, exemplar)
+        return self
+
+    def _check_exemplar(self, number: int, exemplar: ExemplarSettings) -> None:
+        given, known = set(exemplar.fields), set(self.field_names)
+        if not (known - set(self.optional)) <= given <= known:
+            raise ValueError(
+                f"exemplar {number} has the fields {sorted(given)}, the task {sorted(known)}"
+            )
+        answer = self.parse_answer(exemplar.rationale)
+        wanted = exemplar.target
+        if self.labels and wanted not in self.labels:
+            raise ValueError(f'exemplar {number}: target "{wanted}" is not one of the labels')
+        if answer != wanted:
+            raise ValueError(
+                f"exemplar {number}: its rationale must end with "
+                f'"{self.reasoning.marker} {wanted}", but "{answer}" was read from it'
+            )
+
+    @property
+    def field_names(self) -> list[str]:
+        """Names of the fields as a query carries them: the first of a column's alternatives."""
+        return [column.split("|")[0] for column in self.fields]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The title of each field as the models read it."""
+        return dict(zip(self.field_names, self.fields.values(), strict=True))
+
+    @cached_property
+    def exemplar_list(self) -> tuple[Exemplar, ...]:
+        """The exemplars as records."""
+        return tuple(
+            Exemplar(
+                Query(f"exemplar-{number}", self._in_order(e.fields), e.language),
+                e.target,
+                e.rationale.strip(),
+            )
+            for number, e in enumerate(self.exemplars, 1)
+        )
+
+    def _in_order(self, fields: dict[str, str]) -> dict[str, str]:
+        return {name: fields[name] for name in self.field_names if name in fields}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the task's content, whatever the order and layout of its YAML."""
+        values = self.model_dump(mode="json", exclude={"description"})
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def parse_answer(self, text: str) -> str | None:
+        """Read the answer from the large model's text: what follows the last marker on its line.
+
+        Returns:
+            A label, for label tasks, or None if what stands there is no label; else the text.
+        """
+        marker = re.escape(self.reasoning.marker)
+        found = re.findall(rf"(?im)^[ \t*_#>\-]*{marker}[ \t*_]*(.*)$", text)
+        if not found:
+            return None
+        answer = str(found[-1]).strip(STRIP)
+        if self.labels is None:
+            return answer.rstrip(".。।").strip(STRIP) if answer else None
+        folded = answer.rstrip(".。।!").strip(STRIP).casefold()
+        return next((x for x in self.labels if x.strip().casefold() == folded), None)
