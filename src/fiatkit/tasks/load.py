@@ -203,9 +203,11 @@ def _query(task: Task, row: Row) -> tuple[Query, list[str]]:
     wrong: list[str] = []
     fields: dict[str, str] = {}
     for column, name in zip(task.fields, task.field_names, strict=True):
-        found = next((c for c in column.split("|") if row.values.get(c) is not None), None)
+        columns = column.split("|")
+        found = next((c for c in columns if row.values.get(c) not in (None, "")), None)
         if found is None and name in task.optional:
             continue
+        found = found or next((c for c in columns if c in row.values), None)
         if found is None:
             wrong.append(_missing_column(row, column))
             continue
