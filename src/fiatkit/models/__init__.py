@@ -1,1 +1,26 @@
-"""models."""
+"""Large models behind one protocol, the small model, and the catalogue of both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fiatkit import registry
+from fiatkit.settings import parse
+
+if TYPE_CHECKING:
+    from fiatkit.models.protocol import ChatModel
+
+ROOM = "models.providers"
+
+
+def create_chat_model(values: dict[str, Any]) -> ChatModel:
+    """Make a large model from the `large:` block of a run file.
+
+    Raises:
+        UnknownNameError: there is no such provider.
+        SettingsError: a key that the provider does not know, or a wrong value.
+    """
+    module = registry.get(ROOM, str(values.get("provider", "")))
+    settings = parse(module.Settings, values, f"large ({values.get('provider')})")
+    model: ChatModel = module.create(settings)
+    return model

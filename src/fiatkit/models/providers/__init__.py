@@ -1,1 +1,1 @@
-"""providers."""
+"""Providers of large models, one file each: `Settings` and `create(settings) -> ChatModel`."""

