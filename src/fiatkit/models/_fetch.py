@@ -129,6 +129,7 @@ def hub_folder(repository: str) -> Path:
 def _hub() -> Any:
     try:
         import huggingface_hub
+        import huggingface_hub.utils
     except ImportError:
         raise MissingExtraError("huggingface_hub", "local", "A model of the hub") from None
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
