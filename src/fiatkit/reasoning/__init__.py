@@ -1,1 +1,7 @@
-"""reasoning."""
+"""Queries in, rationales out: asked once, committed before use, never asked again."""
+
+from fiatkit.reasoning.key import completion_key
+from fiatkit.reasoning.reasoner import Reasoner
+from fiatkit.reasoning.store import RationaleStore
+
+__all__ = ["RationaleStore", "Reasoner", "completion_key"]
