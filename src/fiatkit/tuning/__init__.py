@@ -1,1 +1,6 @@
-"""tuning."""
+"""Pairs of prompt and target in, a tuned small model out."""
+
+from fiatkit.tuning.settings import TuningSettings
+from fiatkit.tuning.tuner import TuningResult, tune
+
+__all__ = ["TuningResult", "TuningSettings", "tune"]

@@ -1,1 +1,1 @@
-"""methods."""
+"""Ways to tune, one file each: `LEARNING_RATE`, `attach`, `save` and `load`."""

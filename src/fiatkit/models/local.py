@@ -1,0 +1,347 @@
+"""The small model: loading, encoding prompts, scoring label sets, writing answers.
+
+A prompt comes in as parts and is tokenised part by part: the chat template's scaffolding with its
+control tokens, everything else as literal text. Only a rationale may be cut.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fiatkit.errors import MissingExtraError, ModelFileError
+from fiatkit.models import catalogue
+from fiatkit.models._chat import scaffold
+from fiatkit.records import Message, SmallPrompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+PAD = 0  # never read: padding is masked by position, whatever its id
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A prompt as token ids. `cut` rationale tokens were left out; `too_long`: it still is."""
+
+    query_id: str
+    ids: tuple[int, ...]
+    cut: int = 0
+    too_long: bool = False
+
+
+class SmallModel:
+    """A decoder model with its tokenizer and template, ready to be tuned or to answer.
+
+    Attributes:
+        model: the transformers model, wrapped by peft once an adapter is attached.
+        identity: `name`, `revision` and `licence`; an adapter fits this model only.
+        context: most tokens that the model can read.
+        stop_id: the token that ends an answer.
+        has_template: whether prompts go through a chat template.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, identity: dict[str, str]) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.identity = identity
+        self.context = int(getattr(model.config, "max_position_embeddings", 2048))
+        template = getattr(tokenizer, "chat_template", None)
+        self.has_template = isinstance(template, str)
+        self._before, self._after, self.stop_id = self._frame(template)
+        self._check_head()
+
+    @classmethod
+    def load(cls, ref: str, *, device: str = "auto") -> SmallModel:
+        """Load a model by catalogue name, folder or hub id.
+
+        Args:
+            ref: the model.
+            device: "cpu", "cuda", "mps", or "auto" for the best that is there.
+
+        Raises:
+            ModelFileError: weights missing, of a refused kind, or of an architecture whose
+                answers cannot be scored exactly.
+        """
+        try:
+            import torch
+            import transformers
+        except ImportError:
+            raise MissingExtraError("torch", "local", "A small model") from None
+        folder, identity = catalogue.resolve_transformers(ref)
+        transformers.utils.logging.disable_progress_bar()
+        transformers.logging.set_verbosity_error()
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        place = _device(device)
+        dtype = torch.bfloat16 if place == "cuda" else torch.float32
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        except (OSError, ValueError, KeyError) as error:
+            first = str(error).splitlines()[0]
+            raise ModelFileError(f'transformers cannot load "{ref}": {first}') from None
+        return cls(model.to(place).eval(), tokenizer, identity)
+
+    # -- text to ids -----------------------------------------------------------------------------
+
+    def _frame(self, template: str | None) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Ids that stand before and after a prompt, and the id that ends an answer."""
+        eos = self.tokenizer.eos_token_id
+        bos = tuple(self.tokenizer("", add_special_tokens=True)["input_ids"])
+        bos = tuple(i for i in bos if i != eos)
+        if not self.has_template or template is None:
+            if eos is None:
+                raise ModelFileError("The tokenizer has no end-of-text token.")
+            return bos, (), int(eos)
+        names = ("bos_token", "eos_token", "pad_token", "unk_token")
+        tokens = {name: str(getattr(self.tokenizer, name, None) or "") for name in names}
+        user, assistant = Message("user", "u"), Message("assistant", "a")
+        pieces = scaffold(template, [user], tokens=tokens)
+        where = pieces.index(("u", False))
+        before = self._special("".join(text for text, _ in pieces[:where]))
+        after = self._special("".join(text for text, _ in pieces[where + 1 :]))
+        if bos and before[: len(bos)] != bos:
+            before = bos + before
+        pair = scaffold(template, [user, assistant], tokens=tokens, add_generation_prompt=False)
+        ending = pair[pair.index(("a", False)) + 1 :]
+        closing = self._special("".join(text for text, _ in ending))
+        special = set(self.tokenizer.all_special_ids)
+        stop = next((i for i in closing if i in special), eos)
+        if stop is None:
+            raise ModelFileError("The chat template ends an answer with no special token.")
+        return before, after, int(stop)
+
+    def _special(self, text: str) -> tuple[int, ...]:
+        """Ids of scaffolding: control tokens are control tokens."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _literal(self, text: str) -> tuple[int, ...]:
+        """Ids of content: control tokens are the characters they are written with."""
+        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        return tuple(encoded["input_ids"])
+
+    def encode(self, prompt: SmallPrompt, *, max_length: int, reserve: int) -> Encoded:
+        """Tokenise a prompt, cutting the rationale from its end if it would be too long.
+
+        Args:
+            prompt: the parts.
+            max_length: most tokens of prompt and answer together; never above the context.
+            reserve: tokens kept free for the answer and its stop token.
+        """
+        room = min(max_length, self.context) - reserve - len(self._before) - len(self._after)
+        parts = [(part.kind, self._literal(part.text)) for part in prompt.parts]
+        over = sum(len(ids) for _, ids in parts) - room
+        cut = 0
+        kept: list[int] = []
+        for kind, ids in parts:
+            if kind == "rationale" and over > 0:
+                cut = min(over, len(ids))
+                ids = ids[: len(ids) - cut]
+            kept += ids
+        return Encoded(
+            prompt.query_id, (*self._before, *kept, *self._after), cut, too_long=over > cut
+        )
+
+    def encode_target(self, text: str) -> tuple[int, ...]:
+        """Ids of an answer and its stop token."""
+        return (*self._literal(text if self.has_template else " " + text), self.stop_id)
+
+    # -- ids to scores and texts -----------------------------------------------------------------
+
+    @property
+    def causal(self) -> Any:
+        """The transformers model, whether or not peft has wrapped it."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @property
+    def device(self) -> Any:
+        """Where the model's weights are."""
+        return self.causal.get_input_embeddings().weight.device
+
+    def hidden(self, **inputs: Any) -> Any:
+        """Run the model's body: last hidden states, before the language-model head."""
+        causal = self.causal
+        return getattr(causal, causal.base_model_prefix)(**inputs)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Apply the head to chosen hidden states [n, width]; returns [n, vocabulary]."""
+        causal = self.causal
+        found: torch.Tensor = causal.get_output_embeddings()(hidden)
+        cap = getattr(causal.config.get_text_config(), "final_logit_softcapping", None)
+        return found if cap is None else (found / cap).tanh() * cap
+
+    def _check_head(self) -> None:
+        """Refuse an architecture whose logits are not head(body): scores would be wrong."""
+        import torch
+
+        ids = torch.tensor([[self.stop_id, 1, 2, 3]], device=self.device)
+        with torch.inference_mode():
+            whole = self.causal(input_ids=ids).logits[0, -1].float()
+            ours = self.logits(self.hidden(input_ids=ids).last_hidden_state[:, -1])[0].float()
+        if not torch.allclose(whole, ours, atol=1e-2 * float(whole.abs().max())):
+            raise ModelFileError(
+                f'"{type(self.causal).__name__}" does more after its head than fiatkit knows.',
+                "Use another small model.",
+            )
+
+    def score_labels(
+        self, prompts: Sequence[Encoded], labels: Sequence[str], *, batch_tokens: int
+    ) -> np.ndarray:
+        """Summed log-probability of each label's tokens and the stop token after each prompt.
+
+        A prompt is computed once; labels are branches on its cached keys and values.
+
+        Args:
+            prompts: n encoded prompts.
+            labels: L texts.
+            batch_tokens: most prompt tokens, padding included, in one batch.
+
+        Returns:
+            float64 array [n, L].
+        """
+        import numpy as np
+        import torch
+
+        targets = [self.encode_target(label) for label in labels]
+        found = np.zeros((len(prompts), len(labels)))
+        with torch.inference_mode():
+            for batch in batches([len(p.ids) for p in prompts], batch_tokens):
+                rows = [prompts[index].ids for index in batch]
+                found[batch] = self._score(rows, targets).cpu().numpy()
+        return found
+
+    def _score(
+        self, rows: Sequence[tuple[int, ...]], targets: Sequence[tuple[int, ...]]
+    ) -> torch.Tensor:
+        import torch
+
+        count, width = len(targets), max(map(len, targets))
+        lengths, last, cache = self._read(rows)
+        first = torch.log_softmax(self.logits(last).double(), dim=-1)
+        heads = torch.tensor([t[0] for t in targets], device=self.device)
+        sums = first[:, heads]
+        cache.batch_repeat_interleave(count)
+        branch = torch.full((count, width - 1), PAD, device=self.device)
+        wanted = torch.full((count, width - 1), -1, device=self.device)
+        for index, target in enumerate(targets):
+            branch[index, : len(target) - 1] = torch.tensor(target[:-1])
+            wanted[index, : len(target) - 1] = torch.tensor(target[1:])
+        if width == 1:
+            return sums
+        ends = lengths.repeat_interleave(count)
+        hidden = self.hidden(
+            input_ids=branch.repeat(len(rows), 1),
+            position_ids=ends[:, None] + torch.arange(width - 1, device=self.device),
+            attention_mask=_mask(ends, int(lengths.max()), width - 1),
+            past_key_values=cache,
+        ).last_hidden_state
+        wanted = wanted.repeat(len(rows), 1)
+        real = wanted >= 0
+        logs = torch.log_softmax(self.logits(hidden[real]).double(), dim=-1)
+        chosen = torch.zeros(wanted.shape, dtype=torch.float64, device=self.device)
+        chosen[real] = logs.gather(1, wanted[real][:, None])[:, 0]
+        return sums + chosen.sum(1).view(len(rows), count)
+
+    def generate(
+        self, prompts: Sequence[Encoded], *, max_new_tokens: int, batch_tokens: int
+    ) -> list[tuple[str, bool]]:
+        """Write an answer to each prompt, greedily, up to the stop token.
+
+        Returns:
+            For each prompt the text, and whether the stop token came before `max_new_tokens`.
+        """
+        import torch
+
+        found: list[tuple[str, bool]] = [("", False)] * len(prompts)
+        with torch.inference_mode():
+            for batch in batches([len(p.ids) for p in prompts], batch_tokens):
+                rows = [prompts[index].ids for index in batch]
+                for index, ids in zip(batch, self._write(rows, max_new_tokens), strict=True):
+                    stopped = ids[-1:] == [self.stop_id]
+                    text = self.tokenizer.decode(
+                        ids[:-1] if stopped else ids,
+                        skip_special_tokens=True,
+                        clean_up_tokenization_spaces=False,
+                    )
+                    found[index] = (text, stopped)
+        return found
+
+    def _write(self, rows: Sequence[tuple[int, ...]], limit: int) -> list[list[int]]:
+        import torch
+
+        lengths, last, cache = self._read(rows)
+        width = int(lengths.max())
+        written: list[list[int]] = [[] for _ in rows]
+        going = torch.ones(len(rows), dtype=torch.bool)
+        for step in range(limit):
+            chosen = self.logits(last).argmax(-1)
+            for index, token in enumerate(chosen.tolist()):
+                if going[index]:
+                    written[index].append(token)
+                    going[index] = token != self.stop_id
+            if not going.any() or step == limit - 1:
+                break
+            last = self.hidden(
+                input_ids=chosen[:, None],
+                position_ids=(lengths + step)[:, None],
+                attention_mask=_mask(lengths, width, step + 1),
+                past_key_values=cache,
+            ).last_hidden_state[:, -1]
+        return written
+
+    def _read(self, rows: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Compute prompts, padded at the right, where causal attention never looks.
+
+        Returns:
+            Lengths [n], last hidden states [n, width], and the cache of keys and values.
+        """
+        import torch
+
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        ids = pad(rows).to(self.device)
+        output = self.hidden(input_ids=ids, use_cache=True)
+        last = output.last_hidden_state[torch.arange(len(rows)), lengths - 1]
+        return lengths, last, output.past_key_values
+
+
+def pad(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Rows of ids as one tensor [n, longest], padded at the right."""
+    import torch
+
+    ids = torch.full((len(rows), max(map(len, rows))), PAD)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row)
+    return ids
+
+
+def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, each at most `batch_tokens` with its padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batch and lengths[index] * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _mask(lengths: torch.Tensor, width: int, new: int) -> torch.Tensor:
+    """Attention mask [n, width + new]: a row's own prompt, not its padding, and what is new."""
+    import torch
+
+    old = torch.arange(width, device=lengths.device)[None] < lengths[:, None]
+    return torch.cat([old, torch.ones_like(old[:, :1]).expand(-1, new)], dim=1).long()
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
