@@ -25,7 +25,7 @@ def run(run_file: RunFile, store: Store = None) -> None:
     from fiatkit.cli._console import Bars, console
     from fiatkit.cli._run_file import read_run_file
     from fiatkit.experiment import make_plan
-    from fiatkit.experiment.compare import open_reasoner
+    from fiatkit.experiment.runner import open_reasoner
 
     plan = make_plan(read_run_file(run_file, store=store))
     queries = plan.queries_for_large()

@@ -10,7 +10,7 @@ from pathlib import Path
 from fiatkit import artefact, metrics, prompts
 from fiatkit.config import RunConfig
 from fiatkit.errors import ArtefactError, DataError, UsageError
-from fiatkit.experiment.compare import open_reasoner
+from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, make_plan
 from fiatkit.experiment.progress import Progress

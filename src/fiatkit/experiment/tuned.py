@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fiatkit
-from fiatkit import artefact, prompts, registry
+from fiatkit import artefact, metrics, prompts
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress
 from fiatkit.models.local import SmallModel
@@ -66,7 +66,7 @@ def tune_recipe(
     def dev_score() -> float:
         found = predictor.predict([e.query for e in dev], rationales)
         rows = [ScoredRow(e, p) for e, p in zip(dev, found, strict=True)]
-        value = registry.get("metrics", task.metrics[0]).corpus(rows, task.labels)
+        value = metrics.corpus(task.metrics[0], rows, task.labels)
         return 0.0 if value is None else float(value)
 
     result = tune(
@@ -119,6 +119,7 @@ def preparation(
         "task_fingerprint": plan.task.fingerprint,
         "recipe": recipe.to_dict(),
         "large": plan.config.large.values_for_provider() if recipe.needs_rationales else None,
+        "small": plan.config.small.model,
         "max_length": predictor.max_length,
         "tuned_on": {
             "rows": len(train),

@@ -1,0 +1,16 @@
+"""Accuracy: 100 x the share of rows whose answer is the target. A failed row is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fiatkit.records import ScoredRow
+
+LABEL = "Accuracy"
+
+
+def per_row(rows: Sequence[ScoredRow]) -> np.ndarray:
+    """100 for a right answer, 0 for any other; shape [n]."""
+    return np.array([100.0 * (r.prediction.answer == r.example.target) for r in rows])
