@@ -53,7 +53,8 @@ def estimate(plan: Plan) -> Estimate:
     recipes = [NAMED[cell.recipe] for cell in pending if not cell.is_floor]
     calls = [q for q in plan.queries_for_large() if any(r.needs_rationales for r in recipes)]
     speed = _gemm_speed()
-    shared = sum(rough_tokens(m.content) for m in _shared(plan))
+    first = reasoning_messages(plan.task, plan.data.test[0].query)
+    shared = sum(rough_tokens(message.content) for message in first[:-1])
     new = [rough_tokens("".join(query.fields.values())) + 12 for query in calls]
     return Estimate(
         cells=len(pending),
@@ -64,10 +65,6 @@ def estimate(plan: Plan) -> Estimate:
         if plan.config.small.device in ("auto", "cpu")
         else None,
     )
-
-
-def _shared(plan: Plan) -> tuple[object, ...]:
-    return reasoning_messages(plan.task, plan.data.test[0].query)[:-1]
 
 
 def rough_tokens(text: str) -> int:

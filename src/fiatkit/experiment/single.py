@@ -10,10 +10,10 @@ from pathlib import Path
 from fiatkit import artefact, metrics, prompts
 from fiatkit.config import RunConfig
 from fiatkit.errors import ArtefactError, DataError, UsageError
-from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, make_plan
 from fiatkit.experiment.progress import Progress
+from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.tuned import preparation, tune_recipe
 from fiatkit.files import read_jsonl
 from fiatkit.models import create_chat_model

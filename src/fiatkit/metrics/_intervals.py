@@ -164,7 +164,7 @@ def _macro(
     parts = []
     for name in sorted(set(languages)):
         chosen = np.flatnonzero(languages == name)
-        part = _scores(metric, [rows[i] for i in chosen], weights[:, chosen], labels)
+        part = _scores(metric, [rows[int(i)] for i in chosen], weights[:, chosen], labels)
         parts.append(np.where(weights[:, chosen].sum(axis=1) > 0, part, np.inf))
     table = np.stack(parts)
     present = ~np.isinf(table)
@@ -181,9 +181,7 @@ def _scores(
         values = module.per_row(rows)
         total = weights.sum(axis=1)
         return np.asarray(weights @ values / np.maximum(total, 1e-12))
-    if metric == "auc_pr":
-        return np.asarray(module.weighted(rows, weights, labels or []))
-    return np.asarray(module.weighted(rows, weights))
+    return np.asarray(module.weighted(rows, weights, labels or []))
 
 
 def _interval(spread: np.ndarray) -> tuple[float | None, float | None]:

@@ -53,4 +53,5 @@ def weighted(rows: Sequence[ScoredRow], weights: np.ndarray, labels: Sequence[st
     gained = np.diff(hits, axis=1, prepend=0)
     positives = hits[:, -1]
     total = (gained * precision).sum(axis=1)
-    return 100 * np.divide(total, positives, where=positives > 0, out=np.full_like(total, np.nan))
+    area = np.divide(total, positives, where=positives > 0, out=np.full(len(weights), np.nan))
+    return np.asarray(100 * area)

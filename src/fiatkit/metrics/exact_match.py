@@ -22,11 +22,5 @@ def exact_match(target: str, prediction: str) -> float:
 
 def per_row(rows: Sequence[ScoredRow]) -> np.ndarray:
     """Exact match of each row; a failed row scores 0; shape [n]."""
-    return np.array(
-        [
-            0.0
-            if r.prediction.answer is None
-            else exact_match(r.example.target, r.prediction.answer)
-            for r in rows
-        ]
-    )
+    pairs = ((r.example.target, r.prediction.answer) for r in rows)
+    return np.array([0.0 if b is None else exact_match(a, b) for a, b in pairs])

@@ -39,9 +39,5 @@ def f1(target: str, prediction: str) -> float:
 
 def per_row(rows: Sequence[ScoredRow]) -> np.ndarray:
     """F1 of each row; a failed row scores 0; shape [n]."""
-    return np.array(
-        [
-            0.0 if r.prediction.answer is None else f1(r.example.target, r.prediction.answer)
-            for r in rows
-        ]
-    )
+    pairs = ((r.example.target, r.prediction.answer) for r in rows)
+    return np.array([0.0 if b is None else f1(a, b) for a, b in pairs])
