@@ -210,3 +210,18 @@ def _check(rows: Sequence[ScoredRow]) -> None:
         values = (row.prediction.probabilities or {}).values()
         if any(not math.isfinite(value) for value in values):
             raise DataError(f'The row "{row.example.id}" has a probability that is no number.')
+
+
+def spread(
+    metric: str,
+    seeds: Sequence[Sequence[ScoredRow]],
+    labels: Sequence[str] | None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float | None, float | None]:
+    """95 % interval of a recipe's mean over seeds: groups and seeds are resampled together."""
+    lists = [sorted(rows, key=lambda row: row.example.id) for rows in seeds]
+    weights, _ = _weights(lists[0], resamples, seed)
+    spreads = [_macro(metric, rows, weights, labels) for rows in lists]
+    return _interval(_over_seeds(spreads, np.random.default_rng(seed + 1)))

@@ -1,1 +1,16 @@
-"""report."""
+"""A run folder in; a terminal table and one self-contained HTML file out."""
+
+from fiatkit.report.html import write_html
+from fiatkit.report.run import Run, load_run
+from fiatkit.report.summary import Line, Summary, summarise
+from fiatkit.report.terminal import terminal_table
+
+__all__ = [
+    "Line",
+    "Run",
+    "Summary",
+    "load_run",
+    "summarise",
+    "terminal_table",
+    "write_html",
+]
