@@ -1,0 +1,79 @@
+"""Small real models, made once a session, and a small task for end-to-end runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+LINES = [
+    "The parcel is late and the guest is cold.",
+    "El paquete llega tarde y hace frío.",
+    "Das Paket kommt zu spät, es ist kalt.",
+    "小包が遅れています。",
+    "Посылка опаздывает.",
+    "Reasoning: it says that the parcel is late. Answer: warm cold",
+]
+
+
+def make_model(folder: Path, template: str | None) -> Path:
+    """A Llama of two layers with a byte-level BPE tokenizer, saved as safetensors."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(LINES, trainer)
+    end = "<|im_end|>" if template else "<|endoftext|>"
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=end,
+        pad_token=end,
+        bos_token="<|im_start|>" if template else None,
+        additional_special_tokens=special,
+    )
+    wrapped.chat_template = template
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(wrapped),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=wrapped.eos_token_id,
+        pad_token_id=wrapped.pad_token_id,
+        bos_token_id=None,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    wrapped.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a chat template, whose pad token is its end-of-turn token."""
+    return make_model(tmp_path_factory.mktemp("tiny-chat"), CHATML)
+
+
+@pytest.fixture(scope="session")
+def tiny_plain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model without a chat template."""
+    return make_model(tmp_path_factory.mktemp("tiny-plain"), None)
