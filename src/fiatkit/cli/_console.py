@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -34,8 +36,13 @@ class _Console(Console):
         raise Stopped(signal.SIGPIPE)
 
 
-console = _Console(highlight=False)
-errors = _Console(stderr=True, highlight=False)
+def _width(terminal: bool) -> int | None:
+    """The terminal's own width; elsewhere, such as in a file, as wide as a table needs."""
+    return None if terminal or "COLUMNS" in os.environ else 180
+
+
+console = _Console(highlight=False, width=_width(sys.stdout.isatty()))
+errors = _Console(stderr=True, highlight=False, width=_width(sys.stderr.isatty()))
 
 
 class Bars:

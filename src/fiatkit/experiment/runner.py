@@ -56,9 +56,8 @@ def compare(plan: Plan, progress: Progress | None = None) -> None:
         folder.write_test_rows(plan, rationales)
         tuned = [c for c in pending if not c.is_floor and NAMED[c.recipe].tune]
         for index, cell in enumerate(tuned):
-            title = f"{cell.recipe} on {cell.size} rows, seed {cell.seed}"
-            progress.stage(f"[{index + 1}/{len(tuned)}] {title}", 1)
-            _tuned(plan, cell, rationales, progress)
+            title = f"[{index + 1}/{len(tuned)}] {cell.recipe} on {cell.size} rows"
+            _tuned(plan, cell, rationales, progress, f"{title}, seed {cell.seed}")
         _check_failures(plan, rationales)
 
 
@@ -68,8 +67,10 @@ def _now() -> str:
 
 def _models(plan: Plan) -> dict[str, Any]:
     """What is known of the models before they are loaded."""
+    large = plan.config.large.values_for_provider()
+    large.setdefault("model", large["provider"])
     return {
-        "large": plan.config.large.values_for_provider() if plan.config.needs_large() else None,
+        "large": large if plan.config.needs_large() else None,
         "small": plan.config.small.model_dump(mode="json"),
     }
 
@@ -144,8 +145,8 @@ def _large_cell(plan: Plan, cell: Cell, reasoner: Reasoner, rationales: Rational
     finish_cell(plan, cell, large_answers(queries, rationales, held), record)
 
 
-def _tuned(plan: Plan, cell: Cell, rationales: Rationales, progress: Progress) -> None:
-    predictions, record = tuned_cell(plan, cell, rationales, progress)
+def _tuned(plan: Plan, cell: Cell, rationales: Rationales, progress: Progress, title: str) -> None:
+    predictions, record = tuned_cell(plan, cell, rationales, progress, title)
     recipe = NAMED[cell.recipe]
     used: list[Query] = []
     if recipe.needs_rationales:

@@ -51,7 +51,8 @@ def tune_one(
         with open_reasoner(plan) as reasoner:
             queries = [e.query for e in (*train, *plan.data.dev)]
             rationales = expand(reasoner, queries, progress)
-    predictor, result, notes = tune_recipe(plan, recipe, train, rationales, seed, progress)
+    title = f"{name} on {len(train)} rows, seed {seed}"
+    predictor, result, notes = tune_recipe(plan, recipe, train, rationales, seed, progress, title)
     cell = Cell(name, len(train), seed)
     artefact.save(out, predictor.small, preparation(plan, predictor, cell, train))
     return Tuned(result.best_epoch, result.best_score, plan.task.metrics[0], tuple(notes))

@@ -21,12 +21,16 @@ from fiatkit.tuning import TuningResult, tune
 
 
 def tuned_cell(
-    plan: Plan, cell: Cell, rationales: Mapping[str, Rationale], progress: Progress
+    plan: Plan,
+    cell: Cell,
+    rationales: Mapping[str, Rationale],
+    progress: Progress,
+    title: str,
 ) -> tuple[list[Prediction], dict[str, Any]]:
     """Tune and predict. Returns the test predictions and the cell's record so far."""
     train = plan.train_rows(cell)
     predictor, result, notes = tune_recipe(
-        plan, NAMED[cell.recipe], train, rationales, cell.seed or 0, progress
+        plan, NAMED[cell.recipe], train, rationales, cell.seed or 0, progress, title
     )
     began = time.monotonic()
     predictions = predictor.predict([e.query for e in plan.data.test], rationales)
@@ -52,6 +56,7 @@ def tune_recipe(
     rationales: Mapping[str, Rationale],
     seed: int,
     progress: Progress,
+    title: str,
 ) -> tuple[Predictor, TuningResult, list[str]]:
     """Tune a fresh small model by `recipe`. Returns it ready to predict, with what was noticed."""
     config, task = plan.config, plan.task
@@ -75,22 +80,20 @@ def tune_recipe(
         settings,
         seed=seed,
         dev_score=dev_score if dev else None,
-        on_progress=_told(progress, recipe, len(train), seed),
+        on_progress=_told(progress, title),
     )
     notes += [f"{count} training rows skipped: {why}" for why, count in result.skipped.items()]
     return predictor, result, notes
 
 
-def _told(
-    progress: Progress, recipe: Recipe, rows: int, seed: int
-) -> Callable[[int, int, float], None]:
+def _told(progress: Progress, title: str) -> Callable[[int, int, float], None]:
     """Forward the tuner's steps to the progress display."""
     started = False
 
     def step(done: int, total: int, loss: float) -> None:
         nonlocal started
         if not started:
-            progress.stage(f"tuning {recipe.name} on {rows} rows, seed {seed}", total)
+            progress.stage(title, total)
             started = True
         progress.advance(done, f"loss {loss:.3f}")
 

@@ -14,7 +14,7 @@ from fiatkit.report.words import verdict
 def terminal_table(summary: Summary) -> Group:
     """The summary as a table, the verdict in words under it."""
     table = Table(title=Text(_title(summary)), caption=Text(_caption(summary)))
-    table.add_column("recipe")
+    table.add_column("recipe", overflow="fold")
     table.add_column("rows", justify="right")
     table.add_column(f"{summary.metric_label} [95 %]", justify="right")
     for label in summary.other_labels.values():
