@@ -61,6 +61,7 @@ def make_model(folder: Path, template: str | None) -> Path:
         pad_token_id=wrapped.pad_token_id,
         bos_token_id=None,
         tie_word_embeddings=True,
+        initializer_range=0.2,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     wrapped.save_pretrained(folder)

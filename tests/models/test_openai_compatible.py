@@ -1,0 +1,286 @@
+"""An OpenAI-compatible endpoint: a real loopback server that misbehaves on purpose."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from fiatkit.errors import (
+    FatalProviderError,
+    ProviderError,
+    RowProviderError,
+    TransientProviderError,
+)
+from fiatkit.models import create_chat_model
+from fiatkit.models.providers.openai_compatible import retry_after, without_secrets
+from fiatkit.records import Completion, Message, Request, Sampling
+
+KEY = "sk-canary-123456789"
+REQUEST = Request((Message("system", "Be brief."), Message("user", "Hé")), Sampling(max_tokens=9))
+
+
+def good(**changes: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "Yes."} | changes.pop("message", {})
+    choice = {"index": 0, "message": message, "finish_reason": changes.pop("finish", "stop")}
+    usage = {
+        "prompt_tokens": 7,
+        "completion_tokens": 2,
+        "prompt_tokens_details": {"cached_tokens": 5},
+    }
+    return {"id": "1", "model": "m-1", "choices": [choice], "usage": usage} | changes
+
+
+class Server:
+    """Answers each request by `reply`; keeps its own receipts."""
+
+    def __init__(self) -> None:
+        self.reply: Callable[[BaseHTTPRequestHandler], None] = lambda handler: None
+        self.receipts: list[dict[str, Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.receipts.append({"path": self.path, "body": json.loads(body)})
+                outer.reply(self)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def send(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
+        def reply(handler: BaseHTTPRequestHandler) -> None:
+            raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+            handler.send_response(status)
+            for name, text in {"Content-Type": "application/json", **(headers or {})}.items():
+                handler.send_header(name, text)
+            handler.send_header("Content-Length", str(len(raw)))
+            handler.end_headers()
+            handler.wfile.write(raw)
+
+        self.reply = reply
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    yield found
+    found.close()
+
+
+def ask(server: Server, request: Request = REQUEST, **settings: Any) -> Completion:
+    values = {"provider": "openai_compatible", "model": "m", "base_url": server.url, **settings}
+
+    async def once() -> Completion:
+        model = create_chat_model(values)
+        try:
+            return await model.complete(request)
+        finally:
+            await model.close()
+
+    return asyncio.run(once())
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+def test_a_good_answer(server: Server) -> None:
+    server.send(200, good())
+    found = ask(server)
+    assert (found.text, found.finish, found.model) == ("Yes.", "stop", "m-1")
+    usage = found.usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (7, 2, 5)
+    (receipt,) = server.receipts
+    assert receipt["path"] == "/v1/chat/completions"
+    assert receipt["body"] == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hé"}],
+        "max_tokens": 9,
+        "temperature": 0.0,
+    }
+
+
+def test_choices_are_a_schema(server: Server) -> None:
+    server.send(200, good(message={"content": '{"answer": "b"}'}))
+    request = Request(REQUEST.messages, Sampling(), choices=("a", "b"))
+    assert ask(server, request).text == "b"
+    schema = server.receipts[0]["body"]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["answer"]["enum"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "finish"),
+    [
+        (good(finish="length"), "length"),
+        (good(finish="content_filter"), "refused"),
+        (good(message={"refusal": "I will not."}), "refused"),
+        (good(message={"content": None}), "empty"),
+        (good(message={"content": "  \n"}), "empty"),
+        (good(message={"content": None, "reasoning_content": "Hm."}), "empty"),
+        (good(finish="tool_calls"), "error"),
+        (good(finish=None), "error"),
+    ],
+)
+def test_G16_to_G20_finish_reasons(server: Server, answer: dict[str, Any], finish: str) -> None:
+    server.send(200, answer)
+    assert ask(server).finish == finish
+
+
+def test_G20_missing_usage_is_unknown_not_zero(server: Server) -> None:
+    server.send(200, good(usage=None))
+    assert ask(server).usage.prompt_tokens is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"<html>proxy</html>",
+        b'{"choices": []}',
+        b'{"choices": null}',
+        b'{"choices": [{"message": null}]}',
+        b'{"choices": [{"message": {"content": 7}}]}',
+        b"[1]",
+        b'{"choices": [{"mess',
+    ],
+)
+def test_G12_G13_G14_what_is_no_completion_is_a_transient_ambiguous_error(
+    server: Server, raw: bytes
+) -> None:
+    server.send(200, raw)
+    with pytest.raises(TransientProviderError) as caught:
+        ask(server)
+    assert caught.value.ambiguous
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "reason", "ambiguous"),
+    [
+        (400, {}, RowProviderError, "http_400", False),
+        (401, {}, FatalProviderError, "auth", False),
+        (403, {}, FatalProviderError, "auth", False),
+        (404, {}, FatalProviderError, "not_found", False),
+        (408, {}, TransientProviderError, "http_408", True),
+        (413, {}, RowProviderError, "http_413", False),
+        (422, {}, RowProviderError, "http_422", False),
+        (429, {}, TransientProviderError, "rate_limit", False),
+        (429, {"error": {"code": "insufficient_quota"}}, FatalProviderError, "quota", False),
+        (500, {}, TransientProviderError, "http_500", False),
+        (502, {}, TransientProviderError, "http_502", True),
+        (503, {}, TransientProviderError, "http_503", False),
+        (504, {}, TransientProviderError, "http_504", True),
+        (529, {}, TransientProviderError, "http_529", False),
+        (302, {}, FatalProviderError, "redirect", False),
+    ],
+)
+def test_G05_G06_G21_statuses(
+    server: Server,
+    status: int,
+    body: dict[str, Any],
+    kind: type[ProviderError],
+    reason: str,
+    ambiguous: bool,
+) -> None:
+    server.send(status, body, {"Location": "http://127.0.0.1:1/"} if status == 302 else {})
+    with pytest.raises(ProviderError) as caught:
+        ask(server)
+    error = caught.value
+    assert (type(error), error.reason, error.ambiguous) == (kind, reason, ambiguous)
+    assert len(server.receipts) == 1, "one attempt on the wire, no retry of the SDK"
+    assert KEY not in f"{error!r} {error}"
+
+
+def test_G07_nobody_listens(server: Server) -> None:
+    server.close()
+    with pytest.raises(TransientProviderError, match="Check large.base_url") as caught:
+        ask(server)
+    assert (caught.value.reason, caught.value.ambiguous) == ("connect", False)
+
+
+def test_G08_G09_the_deadline_holds_even_for_a_drip(server: Server) -> None:
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        for _ in range(40):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.1)
+
+    server.reply = drip
+    began = time.monotonic()
+    with pytest.raises(TransientProviderError, match="within 0.5 s") as caught:
+        ask(server, timeout=0.5)
+    assert caught.value.ambiguous
+    assert time.monotonic() - began < 3
+
+
+def test_G10_G11_a_body_cut_short_is_ambiguous(server: Server) -> None:
+    def cut(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"{")
+        handler.close_connection = True
+
+    server.reply = cut
+    with pytest.raises(TransientProviderError) as caught:
+        ask(server)
+    assert caught.value.ambiguous
+
+
+def test_G21_a_huge_answer_is_refused(server: Server) -> None:
+    server.send(200, good(message={"content": "x" * 9_000_000}))
+    with pytest.raises(RowProviderError, match="more than 8388608 bytes"):
+        ask(server)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}, 20),
+        ({"retry-after": "0"}, None),
+        ({"retry-after": "-10"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e35"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Thu, 01 Jan 100000 00:00:00 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_G03_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, now=100.0) == seconds
+
+
+def test_A13_secrets_in_an_address_are_not_shown() -> None:
+    assert without_secrets("https://user:pw@host:8/v1/?key=x#y") == "https://host:8/v1"
+
+
+def test_no_key_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    model = create_chat_model(
+        {"provider": "openai_compatible", "model": "m", "base_url": "https://llm.invalid/v1"}
+    )
+    with pytest.raises(FatalProviderError, match="OPENAI_API_KEY holds no key"):
+        asyncio.run(model.complete(REQUEST))
