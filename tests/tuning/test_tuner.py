@@ -113,16 +113,27 @@ def test_lora_leaves_the_base_as_it_was(load: Callable[[], SmallModel]) -> None:
     assert trainable and all("lora_" in name for name in trainable)
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_tiny_model_overfits_eight_rows(load: Callable[[], SmallModel], method: str) -> None:
-    small = load()
-    values = {"method": method, "epochs": 80, "learning_rate": 0.01}
-    settings = TuningSettings.model_validate(values)
+def overfit(small: SmallModel, settings: TuningSettings) -> None:
+    """Tune on eight rows until the model writes each target and stops."""
     result = tune(small, PAIRS, settings, seed=0)
     assert result.history[-1]["loss"] < 0.05
     encoded = [small.encode(p.prompt, max_length=400, reserve=8) for p in PAIRS]
     written = small.generate(encoded, max_new_tokens=8, batch_tokens=500)
     assert [text.strip() for text, stopped in written if stopped] == [p.target for p in PAIRS]
+
+
+def test_a_tiny_model_overfits_eight_rows(load: Callable[[], SmallModel]) -> None:
+    overfit(load(), TuningSettings(method="full", epochs=80, learning_rate=0.01))
+
+
+def test_lora_learns_on_a_tiny_model(load: Callable[[], SmallModel]) -> None:
+    result = tune(load(), PAIRS, TuningSettings(epochs=20, learning_rate=0.05), seed=0)
+    assert result.history[-1]["loss"] < result.history[0]["loss"] / 2
+
+
+@pytest.mark.weights
+def test_lora_overfits_eight_rows_on_real_weights() -> None:
+    overfit(SmallModel.load("smollm2-135m"), TuningSettings(epochs=16, learning_rate=1e-3))
 
 
 def test_the_best_epoch_is_kept(load: Callable[[], SmallModel]) -> None:

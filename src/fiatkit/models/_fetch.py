@@ -8,6 +8,7 @@ import io
 import logging
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from fiatkit.errors import EnvironmentProblem, MissingExtraError, ModelFileError
 from fiatkit.files import write_json
@@ -105,8 +107,9 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 def hub_file(repository: str, file: str) -> Path:
     """Download one file of a hub repository, or find it in the hub's cache."""
     hub = _hub()
+    here_only = not _reachable(hub)
     try:
-        return Path(hub.hf_hub_download(repository, file, etag_timeout=10))
+        return Path(hub.hf_hub_download(repository, file, local_files_only=here_only))
     except Exception as error:
         raise ModelFileError(
             f"the hub did not deliver {repository}/{file} ({type(error).__name__})."
@@ -116,9 +119,12 @@ def hub_file(repository: str, file: str) -> Path:
 def hub_folder(repository: str) -> Path:
     """Download config, tokenizer and safetensors of a hub repository, never code or pickles."""
     hub = _hub()
+    here_only = not _reachable(hub)
     wanted = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
     try:
-        return Path(hub.snapshot_download(repository, allow_patterns=wanted, etag_timeout=10))
+        return Path(
+            hub.snapshot_download(repository, allow_patterns=wanted, local_files_only=here_only)
+        )
     except Exception as error:
         raise ModelFileError(
             f'The hub did not deliver "{repository}" ({type(error).__name__}).',
@@ -129,12 +135,26 @@ def hub_folder(repository: str) -> Path:
 def _hub() -> Any:
     try:
         import huggingface_hub
+        import huggingface_hub.constants
         import huggingface_hub.utils
     except ImportError:
         raise MissingExtraError("huggingface_hub", "local", "A model of the hub") from None
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     huggingface_hub.utils.disable_progress_bars()
     return huggingface_hub
+
+
+def _reachable(hub: Any) -> bool:
+    """Whether there is a way to the hub, within seconds; its own retries take a minute."""
+    place = urlsplit(hub.constants.ENDPOINT)
+    if hub.constants.HF_HUB_OFFLINE:
+        return False
+    port = place.port or (443 if place.scheme == "https" else 80)
+    try:
+        socket.create_connection((place.hostname or "", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def convert(gguf: Path, target: Path) -> None:
