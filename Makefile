@@ -22,6 +22,8 @@ demo: setup
 	$(BIN)/fiat compare examples/support_desk/run.yaml --out runs/demo
 
 test: setup
+	$(BIN)/fiat models get smollm2-135m
+	$(BIN)/fiat models get qwen2.5-coder-0.5b
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: setup
