@@ -1,12 +1,13 @@
 """Scores with bootstrap intervals: whole groups are resampled, never single rows of one.
 
-A score over several languages is their unweighted mean, each recomputed in every resample. A
-resample in which a language is missing gives that language no score; it is left out of the mean
-of that resample only, which happens with very small test sets alone.
+A score over several languages is their unweighted mean, each recomputed in every resample; a
+language without a score leaves the mean without one. A resample that lacks a language by chance,
+possible only where groups cross languages, takes the mean over those that it has.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ import numpy as np
 
 from fiatkit import registry
 from fiatkit.errors import DataError
+from fiatkit.metrics._resampling import group_count, interval, resampled
+from fiatkit.metrics._rows import check, check_same
 from fiatkit.records import Score, ScoredRow
 
-LEVEL = 0.95
+Seeds = Sequence[Sequence[ScoredRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,26 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
+@functools.cache
+def _module(metric: str) -> Any:
+    return registry.get("metrics", metric)
+
+
 def label_of(metric: str) -> str:
     """The metric's name as people read it."""
-    return str(registry.get("metrics", metric).LABEL)
+    return str(_module(metric).LABEL)
 
 
 def corpus(metric: str, rows: Sequence[ScoredRow], labels: Sequence[str] | None) -> float | None:
     """The metric over all rows, whatever their language; None if undefined."""
-    _check(rows)
-    return _number(_scores(metric, rows, np.ones((1, len(rows))), labels)[0])
+    check(rows)
+    return _number(_Measure(metric, rows, labels).overall())
+
+
+def row_values(metric: str, rows: Sequence[ScoredRow]) -> np.ndarray | None:
+    """Each row's own value, 0 to 100 [n]; None where the metric is no mean of row values."""
+    module = _module(metric)
+    return np.asarray(module.per_row(rows)) if hasattr(module, "per_row") else None
 
 
 def evaluate(
@@ -67,39 +81,36 @@ def evaluate(
         seed: of the resampling.
 
     Raises:
-        DataError: there are no rows, or two of one id.
+        DataError: there are no rows, two of one id, or a probability that is no number.
     """
-    _check(rows)
-    languages = sorted({row.example.query.language for row in rows})
-    weights, groups = _weights(rows, resamples, seed)
-    one = np.ones((1, len(rows)))
-    value = _number(_macro(metric, rows, one, labels)[0])
-    spread = _macro(metric, rows, weights, labels)
-    low, high = _interval(spread) if value is not None else (None, None)
-    by_language = {
-        name: corpus(metric, [r for r in rows if r.example.query.language == name], labels)
-        for name in languages
-        if name
-    }
+    check(rows)
+    measure = _Measure(metric, rows, labels)
+    value = _number(measure.macro()[0])
+    low = high = None
+    if value is not None:
+        low, high = interval(measure.spread(resamples, seed))
+    module = _module(metric)
     return Score(
         metric,
         value,
         low,
         high,
-        _number(_scores(metric, rows, one, labels)[0]),
+        _number(measure.overall()),
         len(rows),
-        groups,
-        by_language,
+        group_count(rows),
+        measure.by_language(),
         dict(Counter(row.prediction.status for row in rows)),
+        module.detail(rows, labels or ()) if hasattr(module, "detail") else {},
     )
 
 
 def difference(
     metric: str,
-    a: Sequence[Sequence[ScoredRow]],
-    b: Sequence[Sequence[ScoredRow]],
+    a: Seeds | Sequence[ScoredRow],
+    b: Seeds | Sequence[ScoredRow],
     labels: Sequence[str] | None,
     *,
+    paired_seeds: bool = False,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Difference | None:
@@ -107,121 +118,135 @@ def difference(
 
     Args:
         metric: a name of the room.
-        a: recipe A's rows, one list a seed.
-        b: recipe B's rows, one list a seed; all lists hold the same ids.
+        a: recipe A's rows, or one list of rows a seed.
+        b: recipe B's, likewise; all lists hold the same ids.
         labels: the task's label set, or None.
-        resamples: bootstrap resamples: groups, and seeds as a second level.
+        paired_seeds: the lists of A and B belong to the same seeds in the same order (so each
+            pair was tuned on the same rows): a resample draws the same seeds on both sides.
+        resamples: bootstrap resamples: of groups, and of seeds as a second level.
         seed: of the resampling.
 
     Returns:
         The difference, or None where a score is undefined.
 
     Raises:
-        DataError: the lists do not hold the same ids.
+        DataError: the lists do not hold the same rows, or cannot be scored.
     """
-    lists = [sorted(rows, key=lambda row: row.example.id) for rows in (*a, *b)]
-    ids = [[row.example.id for row in rows] for rows in lists]
-    if any(other != ids[0] for other in ids):
-        raise DataError("Two recipes can be compared on the same test rows only.")
-    for rows in lists:
-        _check(rows)
-    one = np.ones((1, len(lists[0])))
-    weights, groups = _weights(lists[0], resamples, seed)
-    points = [_macro(metric, rows, one, labels)[0] for rows in lists]
-    spreads = [_macro(metric, rows, weights, labels) for rows in lists]
-    rng = np.random.default_rng(seed + 1)
-    first = _over_seeds(spreads[: len(a)], rng)
-    second = _over_seeds(spreads[len(a) :], rng)
-    value = float(np.mean(points[: len(a)]) - np.mean(points[len(a) :]))
-    low, high = _interval(first - second)
-    if math.isnan(value) or low is None or high is None:
+    first, second = _seeds(a), _seeds(b)
+    lists = [*first, *second]
+    check_same(lists)
+    if paired_seeds and len(first) != len(second):
+        raise DataError(f"{len(first)} seeds cannot be paired with {len(second)}.")
+    measures = [_Measure(metric, rows, labels) for rows in lists]
+    points = np.array([measure.macro()[0] for measure in measures])
+    value = float(points[: len(first)].mean() - points[len(first) :].mean())
+    if math.isnan(value):
         return None
-    return Difference(value, low, high, len(lists[0]), groups)
-
-
-def _over_seeds(spreads: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Mean over as many seeds, drawn with replacement in each resample."""
-    table = np.stack(spreads, axis=1)
-    drawn = rng.integers(len(spreads), size=table.shape)
-    return np.asarray(np.take_along_axis(table, drawn, axis=1).mean(axis=1))
-
-
-def _weights(rows: Sequence[ScoredRow], resamples: int, seed: int) -> tuple[np.ndarray, int]:
-    """How often each row counts in each resample [resamples, n], and the number of groups."""
-    names = sorted({row.example.group for row in rows})
-    number = {name: index for index, name in enumerate(names)}
-    of_row = np.array([number[row.example.group] for row in rows])
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return drawn[:, of_row].astype(float), len(names)
-
-
-def _macro(
-    metric: str, rows: Sequence[ScoredRow], weights: np.ndarray, labels: Sequence[str] | None
-) -> np.ndarray:
-    """Unweighted mean over languages, for each weighting; undefined languages make it NaN."""
-    languages = np.array([row.example.query.language for row in rows], dtype=object)
-    parts = []
-    for name in sorted(set(languages)):
-        chosen = np.flatnonzero(languages == name)
-        part = _scores(metric, [rows[int(i)] for i in chosen], weights[:, chosen], labels)
-        parts.append(np.where(weights[:, chosen].sum(axis=1) > 0, part, np.inf))
-    table = np.stack(parts)
-    present = ~np.isinf(table)
-    total = np.where(present, table, 0).sum(axis=0)
-    return np.asarray(total / np.maximum(present.sum(axis=0), 1))
-
-
-def _scores(
-    metric: str, rows: Sequence[ScoredRow], weights: np.ndarray, labels: Sequence[str] | None
-) -> np.ndarray:
-    """The metric over all rows for each weighting [resamples]."""
-    module: Any = registry.get("metrics", metric)
-    if hasattr(module, "per_row"):
-        values = module.per_row(rows)
-        total = weights.sum(axis=1)
-        return np.asarray(weights @ values / np.maximum(total, 1e-12))
-    return np.asarray(module.weighted(rows, weights, labels or []))
-
-
-def _interval(spread: np.ndarray) -> tuple[float | None, float | None]:
-    known = spread[np.isfinite(spread)]
-    if len(known) < len(spread) / 2 or not len(known):
-        return None, None
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _check(rows: Sequence[ScoredRow]) -> None:
-    if not rows:
-        raise DataError("There are no rows to score.")
-    if len({row.example.id for row in rows}) < len(rows):
-        raise DataError("Two rows to score have the same id.")
-    for row in rows:
-        if row.example.id != row.prediction.query_id:
-            raise DataError(
-                f'The prediction of "{row.prediction.query_id}" stands beside the row '
-                f'"{row.example.id}".'
-            )
-        values = (row.prediction.probabilities or {}).values()
-        if any(not math.isfinite(value) for value in values):
-            raise DataError(f'The row "{row.example.id}" has a probability that is no number.')
+    spreads = np.stack([measure.spread(resamples, seed) for measure in measures], axis=1)
+    ours, theirs = spreads[:, : len(first)], spreads[:, len(first) :]
+    rng = np.random.default_rng((seed, 1))
+    if paired_seeds:
+        low, high = interval(_over_seeds(ours - theirs, rng))
+    else:
+        low, high = interval(_over_seeds(ours, rng) - _over_seeds(theirs, rng))
+    if low is None or high is None:
+        return None
+    return Difference(value, low, high, len(lists[0]), group_count(lists[0]))
 
 
 def spread(
     metric: str,
-    seeds: Sequence[Sequence[ScoredRow]],
+    seeds: Seeds,
     labels: Sequence[str] | None,
     *,
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float | None, float | None]:
     """95 % interval of a recipe's mean over seeds: groups and seeds are resampled together."""
-    lists = [sorted(rows, key=lambda row: row.example.id) for rows in seeds]
-    weights, _ = _weights(lists[0], resamples, seed)
-    spreads = [_macro(metric, rows, weights, labels) for rows in lists]
-    return _interval(_over_seeds(spreads, np.random.default_rng(seed + 1)))
+    lists = _seeds(seeds)
+    check_same(lists)
+    table = [_Measure(metric, rows, labels).spread(resamples, seed) for rows in lists]
+    return interval(_over_seeds(np.stack(table, axis=1), np.random.default_rng((seed, 1))))
+
+
+def _seeds(given: Seeds | Sequence[ScoredRow]) -> list[list[ScoredRow]]:
+    """One list a seed, each checked and sorted by id."""
+    if not given:
+        raise DataError("There are no rows to score.")
+    flat = [item for item in given if isinstance(item, ScoredRow)]
+    lists = [flat] if flat else [list(rows) for rows in given if not isinstance(rows, ScoredRow)]
+    for rows in lists:
+        check(rows)
+        rows.sort(key=lambda row: row.example.id)
+    return lists
+
+
+def _over_seeds(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mean over as many seeds, drawn with replacement in each resample; [resamples, seeds]."""
+    drawn = rng.integers(table.shape[1], size=table.shape)
+    return np.asarray(np.take_along_axis(table, drawn, axis=1).mean(axis=1))
+
+
+class _Measure:
+    """A metric bound to rows: its score under any weighting of them, whole and by language."""
+
+    def __init__(
+        self, metric: str, rows: Sequence[ScoredRow], labels: Sequence[str] | None
+    ) -> None:
+        self.rows = rows
+        self._module = _module(metric)
+        self._labels = tuple(labels or ())
+        self._values: np.ndarray | None = row_values(metric, rows)
+        if self._values is not None and not np.isfinite(self._values).all():
+            raise DataError(f'The metric "{metric}" gave a row a value that is no number.')
+        defined = getattr(self._module, "defined", None)
+        self._defined = defined is None or bool(defined(rows, self._labels))
+        places: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            places.setdefault(row.example.query.language, []).append(index)
+        self._places = {name: np.array(places[name]) for name in sorted(places)}
+
+    def overall(self) -> float:
+        """The score over all rows, each counted once."""
+        return float(self._score(np.ones((1, len(self.rows))), np.arange(len(self.rows)))[0])
+
+    def by_language(self) -> dict[str, float | None]:
+        """Each language's score; empty where the rows have no languages."""
+        if list(self._places) == [""]:
+            return {}
+        return {
+            name: _number(float(self._score(np.ones((1, len(found))), found)[0]))
+            for name, found in self._places.items()
+        }
+
+    def macro(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Unweighted mean over languages for each weighting; NaN where one is undefined."""
+        if weights is None:
+            weights = np.ones((1, len(self.rows)))
+        total = np.zeros(len(weights))
+        present = np.zeros(len(weights))
+        for found in self._places.values():
+            part = weights if len(found) == len(self.rows) else weights[:, found]
+            there = part.sum(axis=1) > 0
+            total[there] += self._score(part[there], found)
+            present += there
+        return np.asarray(total / present)
+
+    def spread(self, resamples: int, seed: int) -> np.ndarray:
+        """The macro score in each resample [resamples]."""
+        if not self._defined:
+            return np.full(resamples, np.nan)
+        return np.concatenate([self.macro(w) for w in resampled(self.rows, resamples, seed)])
+
+    def _score(self, weights: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The metric on the rows at `places`, for each weighting of these."""
+        if not self._defined:
+            return np.full(len(weights), np.nan)
+        if self._values is not None:
+            return np.asarray(weights @ self._values[places] / weights.sum(axis=1))
+        rows = [self.rows[int(index)] for index in places]
+        return np.asarray(self._module.weighted(rows, weights, self._labels))
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

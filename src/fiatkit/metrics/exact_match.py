@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fiatkit.metrics._rows import answer_of
 from fiatkit.metrics.qa_f1 import normalise
 from fiatkit.records import ScoredRow
 
@@ -22,5 +23,5 @@ def exact_match(target: str, prediction: str) -> float:
 
 def per_row(rows: Sequence[ScoredRow]) -> np.ndarray:
     """Exact match of each row; a failed row scores 0; shape [n]."""
-    pairs = ((r.example.target, r.prediction.answer) for r in rows)
+    pairs = ((r.example.target, answer_of(r)) for r in rows)
     return np.array([0.0 if b is None else exact_match(a, b) for a, b in pairs])

@@ -1,7 +1,7 @@
 """Macro F1: the unweighted mean of each label's F1, over the labels that occur in the targets.
 
 As scikit-learn's f1_score(average="macro") with those labels. A failed row is a false negative of
-its target.
+its target and no false positive of any label; an answer outside the label set likewise.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fiatkit.metrics._rows import answer_of
 from fiatkit.records import ScoredRow
 
 LABEL = "Macro F1"
@@ -21,22 +22,22 @@ def weighted(rows: Sequence[ScoredRow], weights: np.ndarray, labels: Sequence[st
     Args:
         rows: n rows.
         weights: [resamples, n], how often each row counts.
-        labels: not needed: those that occur in the targets count.
+        labels: not needed: those that occur in the targets with some weight count.
 
     Returns:
         [resamples], 0 to 100.
     """
-    targets = np.array([r.example.target for r in rows], dtype=object)
-    answers = np.array([r.prediction.answer or "" for r in rows], dtype=object)
-    scores, present = [], []
-    none = np.zeros(len(weights))
-    for label in sorted(set(targets)):
-        is_target, is_answer = targets == label, answers == label
-        hits = weights @ (is_target & is_answer)
-        wanted, given = weights @ is_target, weights @ is_answer
-        scores.append(np.divide(2 * hits, wanted + given, where=wanted > 0, out=none.copy()))
-        present.append(wanted > 0)
-    counted = np.sum(present, axis=0)
-    total = np.sum(scores, axis=0)
-    score = np.divide(total, counted, where=counted > 0, out=np.full(len(weights), np.nan))
-    return np.asarray(100 * score)
+    names = sorted({row.example.target for row in rows})
+    number = {name: index for index, name in enumerate(names)}
+    target = np.array([number[row.example.target] for row in rows])
+    answers = [answer_of(row) for row in rows]
+    answer = np.array([-1 if a is None else number.get(a, -1) for a in answers])
+    is_target = target[:, None] == np.arange(len(names))
+    is_answer = answer[:, None] == np.arange(len(names))
+    hits = weights @ (is_target & is_answer)
+    wanted, given = weights @ is_target, weights @ is_answer
+    f1 = np.divide(2 * hits, wanted + given, where=wanted > 0, out=np.zeros_like(hits))
+    counted = (wanted > 0).sum(axis=1)
+    undefined = np.full(len(weights), np.nan)
+    mean = np.divide(f1.sum(axis=1), counted, where=counted > 0, out=undefined)
+    return np.asarray(100 * mean)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fiatkit.metrics._rows import answer_of
 from fiatkit.records import ScoredRow
 
 LABEL = "F1 (XTREME-UP QA)"
@@ -39,5 +40,5 @@ def f1(target: str, prediction: str) -> float:
 
 def per_row(rows: Sequence[ScoredRow]) -> np.ndarray:
     """F1 of each row; a failed row scores 0; shape [n]."""
-    pairs = ((r.example.target, r.prediction.answer) for r in rows)
+    pairs = ((r.example.target, answer_of(r)) for r in rows)
     return np.array([0.0 if b is None else f1(a, b) for a, b in pairs])
