@@ -8,7 +8,7 @@ SIZES = {"G": 29, "D": 14, "I": 21, "T": 14, "A": 15, "S": 18, "R": 8}
 ALL = {f"{group}{n:02d}" for group, size in SIZES.items() for n in range(1, size + 1)}
 
 
-def tested() -> set[str]:
+def rows_with_a_test() -> set[str]:
     found: set[str] = set()
     for file in (ROOT / "tests").rglob("test_*.py"):
         for name in re.findall(r"def test_([GDITASR]\d\d_\w+)", file.read_text(encoding="utf-8")):
@@ -27,5 +27,5 @@ def test_tests_and_list_account_for_every_row() -> None:
         re.findall(r"\b[GDITASR]\d\d\b", "\n".join(re.findall(r"^\|[^|]+\|", table, re.M)))
     )
     assert len(ALL) == 119
-    assert tested() | listed == ALL, sorted(ALL - tested() - listed)
-    assert not tested() & listed, sorted(tested() & listed)
+    assert rows_with_a_test() | listed == ALL, sorted(ALL - rows_with_a_test() - listed)
+    assert not rows_with_a_test() & listed, sorted(rows_with_a_test() & listed)

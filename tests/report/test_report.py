@@ -191,7 +191,7 @@ def test_R01_R02_data_is_inert_and_nothing_is_fetched(tmp_path: Path, text: str)
     assert "default-src 'none'" in found
     assert not re.search(r"https?://", found)
     assert "\x1b" not in found and "\x00" not in found
-    assert "49" not in found or "{{7*7}}" in found
+    assert "7*7" not in text or "{{7*7}}" in found
 
 
 @pytest.mark.parametrize(
