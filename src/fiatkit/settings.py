@@ -48,6 +48,11 @@ class _Loader(yaml.SafeLoader):
 
 def read_yaml(path: Path) -> Any:
     """Read one YAML document. Raises SettingsError naming the file and, where known, the line."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Any, yaml.Node | None]:
+    """The document, and its nodes, which know their lines."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -55,14 +60,23 @@ def read_yaml(path: Path) -> Any:
     if len(raw) > MAX_BYTES:
         raise SettingsError(f'"{path}" has {len(raw)} bytes; settings files hold at most 4 MiB.')
     try:
-        return yaml.load(raw.decode("utf-8-sig"), Loader=_Loader)  # noqa: S506  a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        loader = _Loader(raw.decode("utf-8-sig"))
+        node = loader.get_single_node()
+        return (None if node is None else loader.construct_document(node)), node
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise SettingsError(f'"{path}" is not valid YAML: {problem}.') from None
 
 
-def parse(model: type[S], values: Any, source: str) -> S:
-    """Validate `values` as `model`. Raises SettingsError; unknown keys get a suggestion."""
+def parse(model: type[S], values: Any, source: str, node: yaml.Node | None = None) -> S:
+    """Validate `values` as `model`. Raises SettingsError; unknown keys get a suggestion.
+
+    Args:
+        model: what the values must fit.
+        values: keys and values.
+        source: the file or whatever else the values come from, for messages.
+        node: the YAML node of `values`, where there is one, so that messages name lines.
+    """
     if not isinstance(values, dict):
         raise SettingsError(
             f'"{source}" should hold keys and values, but holds {type(values).__name__}.'
@@ -70,28 +84,48 @@ def parse(model: type[S], values: Any, source: str) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(*_explain(model, error, source)) from None
+        raise SettingsError(*_explain(model, error, source, node)) from None
 
 
 def load(model: type[S], path: Path) -> S:
     """Read a YAML file as `model`."""
-    return parse(model, read_yaml(path), str(path))
+    values, node = _read(path)
+    return parse(model, values, str(path), node)
 
 
-def _explain(model: type[BaseModel], error: ValidationError, source: str) -> tuple[str, str]:
+def _explain(
+    model: type[BaseModel], error: ValidationError, source: str, node: yaml.Node | None
+) -> tuple[str, str]:
     lines, hint = [], ""
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
+        line = _line(node, item["loc"])
         if item["type"] == "extra_forbidden":
             known = _known_keys(model, item["loc"][:-1])
-            lines.append(f'unknown key "{where}"; allowed here: {", ".join(known)}')
+            lines.append(f'{line}unknown key "{where}"; allowed here: {", ".join(known)}')
             hint = hint or did_you_mean(str(item["loc"][-1]), known)
         else:
             given = item.get("input")
             shown = "" if isinstance(given, dict | list) else f" (given: {given!r})"
             message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{where or 'the file'}: {message}{shown}")
+            lines.append(f"{line}{where or 'the file'}: {message}{shown}")
     return f'"{source}": ' + "; ".join(lines) + ".", hint
+
+
+def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> str:
+    """Where the value at `path` stands, as "line 3: "; as far as the path leads."""
+    line = 0
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            found = (node.value[part], node.value[part]) if part < len(node.value) else None
+        else:
+            found = None
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return f"line {line}: " if line else ""
 
 
 def _known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -15,7 +15,7 @@ VALUES = {
     "fields": ["text"],
     "target": "label",
     "labels": ["neg", "negative"],
-    "reasoning": {"instruction": "Say.", "marker": "Topic:"},
+    "reasoning": {"instruction": "Say. End with Topic:", "marker": "Topic:"},
     "tuning": {"instruction": "Say."},
 }
 needs_data = pytest.mark.skipif("FIATKIT_DATA" not in os.environ, reason="FIATKIT_DATA is not set")
@@ -77,7 +77,7 @@ def test_a_free_text_answer_keeps_its_inner_punctuation() -> None:
         ({"metrics": ["acuracy"]}, 'Did you mean "accuracy"'),
         ({"labels": ["a", "A"]}, "different even in lower case"),
         ({"fields": ["label"]}, "must not be one of the fields"),
-        ({"optional": ["x"]}, "not one of the fields"),
+        ({"optional": ["x"]}, '"x" is not one of text, id'),
         ({"reasoning": {"instruction": " "}}, "must not be empty"),
         (
             {"exemplars": [{"fields": {"text": "x"}, "target": "neg", "rationale": "No."}]},

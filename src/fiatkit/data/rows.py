@@ -62,9 +62,10 @@ def read_text(path: Path) -> str:
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+        byte = error.start + len(raw) - len(error.object)  # a mark may be gone from the object
+        line = raw.count(b"\n", 0, byte) + 1
         raise DataError(
-            f'"{path}" is not {encoding.upper()}: line {line}, byte {error.start} '
-            f"(0x{raw[error.start] if error.start < len(raw) else 0:02x}).",
+            f'"{path}" is not {encoding.upper()}: line {line}, byte {byte} '
+            f"(0x{raw[byte] if byte < len(raw) else 0:02x}).",
             "Save the file as UTF-8.",
         ) from None

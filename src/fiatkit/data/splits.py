@@ -6,6 +6,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from fiatkit.data.groups import group_rows
+from fiatkit.data.rows import Row
 from fiatkit.errors import DataError, UsageError
 from fiatkit.records import Example
 
@@ -31,6 +33,8 @@ def split(
 ) -> tuple[list[Example], list[Example], list[Example]]:
     """Split rows into train, dev and test. Whole groups, mixed over languages and labels.
 
+    Rows with the same text go to the same side, even if no group says that they belong together.
+
     Args:
         examples: all rows.
         dev: rows wanted for dev; groups stay whole, so a few more may come.
@@ -40,14 +44,18 @@ def split(
     Raises:
         UsageError: no training rows would be left.
     """
+    rows = _mixed(examples, seed)
+    texts = [normal(example.query.fields.values()) for example in rows]
+    values = [{"group": e.group, "text": text} for e, text in zip(rows, texts, strict=True)]
+    links = group_rows([Row("", i, value) for i, value in enumerate(values)], ["group", "text"])
     groups: dict[str, list[Example]] = defaultdict(list)
-    for example in _mixed(examples, seed):
-        groups[example.group].append(example)
+    for example, link in zip(rows, links, strict=True):
+        groups[link].append(example)
     parts: dict[str, list[Example]] = {"test": [], "dev": [], "train": []}
-    for rows in groups.values():
+    for together in groups.values():
         wanted = (("test", test), ("dev", dev))
         name = next((n for n, size in wanted if len(parts[n]) < size), "train")
-        parts[name] += rows
+        parts[name] += together
     if not parts["train"]:
         raise UsageError(
             f"{len(examples)} rows in {len(groups)} groups are too few for {dev} dev and {test} "
@@ -65,7 +73,7 @@ def check_overlap(splits: dict[str, Sequence[Example]]) -> None:
     """
     looks = (
         ("the same id", lambda e: e.id),
-        ("the same text", lambda e: _normal(e.query.fields.values())),
+        ("the same text", lambda e: normal(e.query.fields.values())),
         ("the same group", lambda e: e.group),
     )
     for what, key in looks:
@@ -101,5 +109,6 @@ def _rank(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed}|{text}".encode()).hexdigest()
 
 
-def _normal(texts: Iterable[str]) -> str:
+def normal(texts: Iterable[str]) -> str:
+    """Texts as one, without what does not make them another text: case and white space."""
     return "\x1f".join(" ".join(text.split()).casefold() for text in texts)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, model_validator
 
 from fiatkit.data import Row, group_rows, read_rows
-from fiatkit.data.splits import check_overlap, nested_subset, split
+from fiatkit.data.splits import check_overlap, nested_subset, normal, split
 from fiatkit.errors import DataError, UnknownNameError
 from fiatkit.records import Example, Query
-from fiatkit.settings import Strict, parse, read_yaml
-from fiatkit.tasks.task import Task
+from fiatkit.settings import Strict, load
+from fiatkit.tasks.rows import (
+    check_columns,
+    example_of,
+    grouping,
+    names_of,
+    query_of,
+    refuse_bad,
+    refuse_duplicates,
+)
+from fiatkit.tasks.task import Task, first_name
 
 BUILT_IN = Path(__file__).with_name("builtin")
-SHOWN = 5
 
 
 class DataSettings(Strict):
@@ -92,7 +98,7 @@ def load_task(name: str) -> Task:
         path = Path(name)
     else:
         raise UnknownNameError("task", name, task_names())
-    return parse(Task, read_yaml(path), str(path))
+    return load(Task, path)
 
 
 def load_data(task: Task, settings: DataSettings) -> DataSplits:
@@ -104,40 +110,33 @@ def load_data(task: Task, settings: DataSettings) -> DataSplits:
     """
     names = ("file",) if settings.file else ("train", "dev", "test")
     files = {n: read_rows(expand(getattr(settings, n))) for n in names if getattr(settings, n)}
-    splits, notes = _examples(task, files, settings.skip_bad)
-    held = _held_out_groups(task, files, splits)
+    splits, groups, notes = _examples(task, files, settings.skip_bad)
+    held = _held_out_groups(task, files, groups, splits)
     kept = {n: [e for e in rows if e.group not in held] for n, rows in splits.items()}
     held_out = sum(map(len, splits.values())) - sum(map(len, kept.values()))
     if held_out:
         notes.append(f"{held_out} rows are held out, since exemplars were adapted from their group")
-    if settings.file:
-        rows = kept["file"]
-        dev = len(rows) * 15 // 100 if settings.dev_rows is None else settings.dev_rows
-        test = len(rows) * 30 // 100 if settings.test_rows is None else settings.test_rows
-        train, dev_rows, test_rows = split(rows, dev, test, settings.seed)
-    else:
-        train, test_rows = kept["train"], _choose(kept["test"], settings.test_rows, "test")
-        dev_rows = _choose(kept.get("dev", []), settings.dev_rows, "dev")
-        if "dev" not in kept:
-            dev = len(train) // 10 if settings.dev_rows is None else settings.dev_rows
-            train, dev_rows, _ = split(train, dev, 0, settings.seed)
-    check_overlap({"train": train, "dev": dev_rows, "test": test_rows})
-    return DataSplits(tuple(train), tuple(dev_rows), tuple(test_rows), held_out, tuple(notes))
+    train, dev, test = _split(kept, settings)
+    check_overlap({"train": train, "dev": dev, "test": test})
+    return DataSplits(
+        tuple(train), tuple(dev), tuple(test), held_out, (*notes, *_remarks(task, train))
+    )
 
 
 def load_examples(task: Task, path: Path) -> list[Example]:
     """Read one file of rows with targets, for scoring."""
-    splits, _ = _examples(task, {"file": read_rows(expand(path))}, skip_bad=False)
+    splits, _, _ = _examples(task, {"file": read_rows(expand(path))}, skip_bad=False)
     return splits["file"]
 
 
 def load_queries(task: Task, path: Path) -> list[Query]:
     """Read one file of rows to answer; a target column, if there is one, is not looked at."""
-    found = [_query(task, row) for row in read_rows(expand(path))]
-    problems = [problem for _, wrong in found for problem in wrong]
-    queries = [query for query, _ in found]
-    _refuse(problems + _duplicate_ids((query.id, "") for query in queries))
-    return queries
+    rows = read_rows(expand(path))
+    check_columns(task, rows, targets=False)
+    found = [(row, *query_of(task, row)) for row in rows]
+    refuse_bad([_told(row, wrong) for row, _, wrong in found if wrong], skippable=False)
+    refuse_duplicates((query.id, row) for row, query, _ in found)
+    return [query for _, query, _ in found]
 
 
 def expand(path: Path) -> Path:
@@ -155,169 +154,104 @@ def expand(path: Path) -> Path:
     return Path(re.sub(r"\$\{(\w+)\}", value, str(path)))
 
 
+def _split(
+    kept: Mapping[str, list[Example]], settings: DataSettings
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Train, dev and test: out of one file, or as the files say, dev perhaps out of train."""
+    if "file" in kept:
+        rows = kept["file"]
+        dev = len(rows) * 15 // 100 if settings.dev_rows is None else settings.dev_rows
+        test = len(rows) * 30 // 100 if settings.test_rows is None else settings.test_rows
+        return split(rows, dev, test, settings.seed)
+    train, test_rows = kept["train"], _choose(kept["test"], settings.test_rows, "test")
+    if "dev" in kept:
+        return train, _choose(kept["dev"], settings.dev_rows, "dev"), test_rows
+    dev = len(train) // 10 if settings.dev_rows is None else settings.dev_rows
+    train, dev_rows, _ = split(train, dev, 0, settings.seed)
+    return train, dev_rows, test_rows
+
+
 def _choose(rows: list[Example], count: int | None, name: str) -> list[Example]:
     if count is None:
         return rows
     if count > len(rows):
-        raise DataError(f"{count} {name} rows were asked for; {len(rows)} are there.")
+        raise DataError(
+            f"{count} {name} rows were asked for; {len(rows)} are there.",
+            f"Set data.{name}_rows to at most {len(rows)}.",
+        )
     return nested_subset(rows, count, seed=0)
+
+
+def _told(row: Row, wrong: Sequence[str]) -> str:
+    return f"{row.place}: " + "; ".join(wrong)
 
 
 def _examples(
     task: Task, files: Mapping[str, Sequence[Row]], skip_bad: bool
-) -> tuple[dict[str, list[Example]], list[str]]:
-    """Check every row of every file; groups are found over all of them together."""
-    everything = [row for rows in files.values() for row in rows]
-    groups = iter(group_rows([_grouping(task, row) for row in everything], task.group))
-    problems: list[str] = []
-    splits: dict[str, list[Example]] = {}
-    skipped = 0
-    for name, rows in files.items():
-        splits[name] = []
-        for row in rows:
-            group = next(groups)
-            example, wrong = _example(task, row, group)
-            if wrong and skip_bad:
-                skipped += 1
-            elif wrong:
-                problems += wrong
-            else:
-                splits[name].append(example)
-    ids = ((e.id, name) for name, rows in splits.items() for e in rows)
-    _refuse(problems + _duplicate_ids(ids))
-    return splits, [f"{skipped} bad rows were skipped (skip_bad)"] if skipped else []
+) -> tuple[dict[str, list[Example]], list[str], list[str]]:
+    """Check every row of every file; groups are found over all of them together.
 
-
-def _grouping(task: Task, row: Row) -> Row:
-    """The row with each group column's value reduced by the task's pattern."""
-    if not task.group_pattern:
-        return row
-    values = dict(row.values)
-    for column, pattern in task.group_pattern.items():
-        match = re.search(pattern, str(values.get(column, "")))
-        values[column] = match.group(1) if match else values.get(column)
-    return replace(row, values=values)
-
-
-def _query(task: Task, row: Row) -> tuple[Query, list[str]]:
-    wrong: list[str] = []
-    fields: dict[str, str] = {}
-    for column, name in zip(task.fields, task.field_names, strict=True):
-        columns = column.split("|")
-        found = next((c for c in columns if row.values.get(c) not in (None, "")), None)
-        if found is None and name in task.optional:
-            continue
-        found = found or next((c for c in columns if c in row.values), None)
-        if found is None:
-            wrong.append(_missing_column(row, column))
-            continue
-        text, problem = _text(row, found)
-        wrong += [problem] if problem else []
-        fields[name] = text
-    language = ""
-    if task.language:
-        language, problem = _text(row, task.language)
-        wrong += [problem] if problem else []
-    identity = f"{Path(row.file).name}:{row.line}"
-    if task.id:
-        identity, problem = _text(row, task.id)
-        wrong += [problem] if problem else []
-    return Query(identity, fields, language), wrong
-
-
-def _example(task: Task, row: Row, group: str) -> tuple[Example, list[str]]:
-    query, wrong = _query(task, row)
-    target, problem = _text(row, task.target)
-    if problem:
-        wrong.append(problem)
-    elif task.labels and target not in task.labels:
-        near = difflib.get_close_matches(target.strip().lower(), task.labels, n=1, cutoff=0.0)
-        wrong.append(
-            f'{row.place}: {task.target} "{target}" is not one of {", ".join(task.labels)}; '
-            f'nearest: "{near[0]}"'
-        )
-    references = dict.fromkeys([target, *_references(task, row)])
-    if group.startswith("row:"):
-        group = f"id:{query.id}"
-    return Example(query, target, tuple(references), group), wrong
-
-
-def _references(task: Task, row: Row) -> list[str]:
-    value = row.values.get(task.references) if task.references else None
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [value]
-    items = value if isinstance(value, list) else [value]
-    return [str(item["text"] if isinstance(item, dict) else item) for item in items]
-
-
-def _text(row: Row, column: str) -> tuple[str, str]:
-    """The value as text, and what is wrong with it."""
-    if column not in row.values:
-        return "", _missing_column(row, column)
-    value: Any = row.values[column]
-    if isinstance(value, bool):
-        return ("true" if value else "false"), ""
-    if isinstance(value, list | dict):
-        kind = "list" if isinstance(value, list) else "object"
-        return "", f"{row.place}: {column} holds a {kind}; text or a number is needed"
-    if value is None or not str(value).strip():
-        return "", f"{row.place}: {column} is empty; text is needed"
-    try:
-        text = str(value)
-        text.encode()
-    except UnicodeEncodeError:
-        return "", f"{row.place}: {column} holds half of a surrogate pair, which is no character"
-    except ValueError:
-        return "", f"{row.place}: {column} holds a number of too many digits"
-    return text, ""
-
-
-def _missing_column(row: Row, column: str) -> str:
-    known = [str(name) for name in row.values]
-    near = difflib.get_close_matches(column.split("|")[0], known, n=1, cutoff=0.0)
-    told = f"{row.place}: no column {column.replace('|', ' or ')}; there are {', '.join(known)}"
-    return told + (f'; nearest: "{near[0]}"' if near else "")
-
-
-def _duplicate_ids(ids: Iterable[tuple[str, str]]) -> list[str]:
-    seen: dict[str, str] = {}
-    wrong = []
-    for identity, place in ids:
-        if identity in seen:
-            where = f" ({seen[identity]}, {place})" if place != seen[identity] else ""
-            wrong.append(f'the id "{identity}" stands there twice{where}')
-        seen[identity] = place
-    return wrong
-
-
-def _refuse(problems: Sequence[str]) -> None:
-    if problems:
-        more = f"\n... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise DataError(
-            f"{len(problems)} bad rows:\n" + "\n".join(problems[:SHOWN]) + more,
-            "Mend the rows, or set data.skip_bad: true to leave them out, counted.",
-        )
+    Returns:
+        Examples by file, the group of every row (bad ones too), and notes.
+    """
+    everything = [(name, row) for name, rows in files.items() for row in rows]
+    for rows in files.values():
+        check_columns(task, rows, targets=True)
+    columns = [first_name(column) for column in task.group]
+    links = group_rows([grouping(task, row) for _, row in everything], columns)
+    found = [example_of(task, row, link) for (_, row), link in zip(everything, links, strict=True)]
+    bad = [
+        _told(row, wrong) for (_, row), (_, wrong) in zip(everything, found, strict=True) if wrong
+    ]
+    refuse_bad([] if skip_bad else bad, skippable=True)
+    splits: dict[str, list[Example]] = {name: [] for name in files}
+    ids = []
+    for (name, row), (example, wrong) in zip(everything, found, strict=True):
+        if not wrong:
+            splits[name].append(example)
+            ids.append((example.id, row))
+    refuse_duplicates(ids)
+    notes = [f"{len(bad)} bad rows were skipped (skip_bad)"] if bad else []
+    return splits, [example.group for example, _ in found], notes
 
 
 def _held_out_groups(
-    task: Task, files: Mapping[str, Sequence[Row]], splits: Mapping[str, Sequence[Example]]
+    task: Task,
+    files: Mapping[str, Sequence[Row]],
+    groups: Sequence[str],
+    splits: Mapping[str, Sequence[Example]],
 ) -> set[str]:
-    """Groups of the rows that exemplars were adapted from."""
-    wanted = {
-        (column, value)
-        for exemplar in task.exemplars
-        for column, values in exemplar.held_out.items()
-        for value in values
+    """Groups of the rows that exemplars were adapted from, or that an exemplar repeats."""
+    wanted: dict[str, set[str]] = {}
+    for exemplar in task.exemplars:
+        for column, values in exemplar.held_out.items():
+            wanted.setdefault(column, set()).update(values)
+    rows = [row for rows in files.values() for row in rows]
+    held = {
+        group
+        for row, group in zip(rows, groups, strict=True)
+        if any(names_of(task, row, column) & values for column, values in wanted.items())
     }
-    if not wanted:
-        return set()
-    by_id = {e.id: e.group for rows in splits.values() for e in rows}
-    held = set()
-    for row in (row for rows in files.values() for row in rows):
-        reduced = _grouping(task, row)
-        if any(str(reduced.values.get(column)) == value for column, value in wanted):
-            query, _ = _query(task, row)
-            held |= {by_id[query.id]} if query.id in by_id else set()
+    shown = {(tuple(e.fields), normal(e.fields.values())) for e in task.exemplars}
+    shapes = {names for names, _ in shown}
+    for example in (example for rows in splits.values() for example in rows):
+        fields = example.query.fields
+        if any((s, normal(fields.get(name, "") for name in s)) in shown for s in shapes):
+            held.add(example.group)
     return held
+
+
+def _remarks(task: Task, train: Sequence[Example]) -> list[str]:
+    """What a user should know before anything is spent, though it is no error."""
+    found = []
+    told = task.reasoning.instruction.casefold()
+    if not task.exemplars and task.reasoning.marker.casefold() not in told:
+        found.append(
+            f'the reasoning instruction never mentions the marker "{task.reasoning.marker}" and '
+            "there are no exemplars, so the large model cannot know where to write its answer"
+        )
+    present = {example.target for example in train}
+    lacking = [label for label in task.labels or () if label not in present]
+    if lacking:
+        found.append(f"no training row has the label {', '.join(lacking)}")
+    return found

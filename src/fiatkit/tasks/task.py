@@ -6,16 +6,32 @@ import hashlib
 import json
 import re
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fiatkit import registry
 from fiatkit.errors import UnknownNameError
 from fiatkit.records import Exemplar, Query
 from fiatkit.settings import Strict
 
+BARE = "in YAML, bare yes, no, on, off, true and false are no text: put it into quotes"
 STRIP = " \t\r\n\"'`*_“”‘’«»"
+
+
+def first_name(column: str) -> str:
+    """The name of a column by which the task goes on to call it: of `a|b`, `a`."""
+    return column.split("|")[0]
+
+
+def _as_text(value: Any) -> Any:
+    """A number of YAML as text; truth values are refused, since `no` and `"no"` differ."""
+    if isinstance(value, bool):
+        raise ValueError(BARE)
+    return str(value) if isinstance(value, int) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
 
 
 class Reasoning(Strict):
@@ -49,21 +65,24 @@ class Tuning(Strict):
 class ExemplarSettings(Strict):
     """A worked example for the large model. `held_out` names the rows it was adapted from."""
 
-    fields: dict[str, str]
-    target: str
+    fields: dict[str, Text]
+    target: Text
     rationale: str
-    language: str = ""
-    held_out: dict[str, list[str]] = {}
+    language: Text = ""
+    held_out: dict[str, list[Text]] = {}
 
 
 class Task(Strict):
     """A task as its YAML says. Only `name`, `fields`, `target` and both instructions are needed.
 
+    Wherever a column is named, alternatives may be: `passage|context` is the first that a row
+    has; the task goes on to call it by the first name.
+
     Attributes:
         id: column of the row's id; without it, ids are made of file name and line.
         fields: columns that the models read, as a list or as `column: title`; a query carries
-            these and nothing else. A column may list alternatives: `passage|context`.
-        optional: those of the fields that a row may lack.
+            these and nothing else.
+        optional: those of the columns (by first name) that a file may lack.
         language: column of the language, for scores per language.
         group: columns whose equal values mean "belongs together"; such rows are never split.
         group_pattern: for a group column, a regular expression whose first group is the value.
@@ -82,7 +101,7 @@ class Task(Strict):
     group_pattern: dict[str, str] = {}
     target: str
     references: str | None = None
-    labels: list[str] | None = None
+    labels: list[Text] | None = None
     reasoning: Reasoning
     tuning: Tuning
     exemplars: list[ExemplarSettings] = []
@@ -92,8 +111,10 @@ class Task(Strict):
     @field_validator("fields", mode="before")
     @classmethod
     def _titles(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            value = {name: name.split("|")[0].replace("_", " ").capitalize() for name in value}
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            value = {name: first_name(name).replace("_", " ").capitalize() for name in value}
         if not value:
             raise ValueError("at least one column is needed")
         return value
@@ -111,6 +132,22 @@ class Task(Strict):
         folded = [label.strip().casefold() for label in value]
         if len(value) < 2 or len(set(folded)) < len(value) or "" in folded:
             raise ValueError("at least two labels, none empty, different even in lower case")
+        return value
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _patterns_work(cls, value: dict[str, str]) -> dict[str, str]:
+        for column, pattern in value.items():
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(
+                    f"{column}: {pattern!r} is no regular expression: {error}"
+                ) from None
+            if not groups:
+                raise ValueError(
+                    f"{column}: {pattern!r} needs (parentheses) round the group's name"
+                )
         return value
 
     @field_validator("metrics")
@@ -132,11 +169,18 @@ class Task(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Task:
-        known = set(self.field_names)
+        if len(set(self.field_names)) < len(self.field_names):
+            raise ValueError(f"fields: a column stands there twice: {', '.join(self.field_names)}")
+        columns = [*self.fields, self.id, self.language, self.references, *self.group]
+        known = list(dict.fromkeys(first_name(column) for column in columns if column))
         for name in self.optional:
             if name not in known:
-                raise ValueError(f'optional: "{name}" is not one of the fields {sorted(known)}')
-        if self.target in {c for column in self.fields for c in column.split("|")}:
+                raise ValueError(f'optional: "{name}" is not one of {", ".join(known)}')
+        grouped = [first_name(column) for column in self.group]
+        for column in self.group_pattern:
+            if column not in grouped:
+                raise ValueError(f'group_pattern: "{column}" is not one of group: {grouped}')
+        if not set(self.target.split("|")).isdisjoint("|".join(self.fields).split("|")):
             raise ValueError(f'the target column "{self.target}" must not be one of the fields')
         for number, exemplar in enumerate(self.exemplars, 1):
             self._check_exemplar(number, exemplar)
@@ -161,7 +205,7 @@ class Task(Strict):
     @property
     def field_names(self) -> list[str]:
         """Names of the fields as a query carries them: the first of a column's alternatives."""
-        return [column.split("|")[0] for column in self.fields]
+        return [first_name(column) for column in self.fields]
 
     @property
     def titles(self) -> dict[str, str]:

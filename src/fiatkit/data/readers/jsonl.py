@@ -15,7 +15,9 @@ SUFFIXES = (".jsonl", ".ndjson")
 
 def read(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield (line, object). Raises DataError for anything that strict JSON does not allow."""
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    text = read_text(path)
+    end = "\n" if "\n" in text else "\r"  # a file of the old Mac has carriage returns only
+    for number, line in enumerate(text.split(end), 1):
         if not line.strip():
             continue
         try:
@@ -29,7 +31,21 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             raise DataError(
                 f'"{path}", line {number}: holds a {type(value).__name__}, not an object.'
             )
+        if "\\u" in line and _has_half_pair(value):
+            raise DataError(
+                f'"{path}", line {number}: holds half of a surrogate pair (\\ud800 to \\udfff), '
+                "which is no character.",
+                "The text was probably cut in the middle of an emoji; mend it where it was made.",
+            )
         yield number, value
+
+
+def _has_half_pair(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,186 @@
+"""From a row to a query or an example, with what is wrong in words. Nothing is guessed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fiatkit.data import Row
+from fiatkit.errors import DataError
+from fiatkit.records import Example, Query
+from fiatkit.tasks.task import Task, first_name
+
+SHOWN = 5
+
+
+def query_of(task: Task, row: Row) -> tuple[Query, list[str]]:
+    """The row's query, carrying the fields that the task names, and what is wrong with the row."""
+    wrong: list[str] = []
+    fields: dict[str, str] = {}
+    for column, name in zip(task.fields, task.field_names, strict=True):
+        found = _find(row, column)
+        if name in task.optional and (found is None or _blank(row.values[found])):
+            continue
+        fields[name] = _take(row, column, wrong)
+    language = ""
+    if task.language and not _may_lack(task, row, task.language):
+        language = _take(row, task.language, wrong)
+    identity = f"{Path(row.file).name}:{row.line}"
+    if task.id and not _may_lack(task, row, task.id):
+        identity = _take(row, task.id, wrong)
+    return Query(identity, fields, language), wrong
+
+
+def example_of(task: Task, row: Row, group: str) -> tuple[Example, list[str]]:
+    """The row's example; `group` as `group_rows` names it. And what is wrong with the row."""
+    query, wrong = query_of(task, row)
+    before = len(wrong)
+    target = _take(row, task.target, wrong)
+    if len(wrong) == before and task.labels and target not in task.labels:
+        near = difflib.get_close_matches(target.strip().lower(), task.labels, n=1, cutoff=0.0)
+        wrong.append(
+            f'{first_name(task.target)} "{target}" is not one of {", ".join(task.labels)}; '
+            f'nearest: "{near[0]}"'
+        )
+    references = dict.fromkeys([target, *_references(task, row, wrong)])
+    alone = group.startswith("row:")
+    return Example(query, target, tuple(references), f"id:{query.id}" if alone else group), wrong
+
+
+def grouping(task: Task, row: Row) -> Row:
+    """The row as groups are found from it: alternatives chosen, patterns applied."""
+    values: dict[str, object] = {}
+    for column in task.group:
+        found = _find(row, column)
+        value = row.values[found] if found else None
+        name = first_name(column)
+        match = re.search(task.group_pattern.get(name, r"(?!)"), str(value))
+        values[name] = match.group(1) if match else value
+    return replace(row, values=values)
+
+
+def names_of(task: Task, row: Row, column: str) -> set[str]:
+    """What `held_out` may call the row by a column: its value, and its group's."""
+    found = _find(row, column)
+    values = {row.values[found]} if found and not isinstance(row.values[found], list | dict) else ()
+    grouped = grouping(task, row).values.get(column)
+    return {str(value) for value in (*values, grouped) if value is not None}
+
+
+def check_columns(task: Task, rows: Sequence[Row], *, targets: bool) -> None:
+    """Refuse a file in which no row has a column that the task needs.
+
+    Raises:
+        DataError: names each such column, what it is for, and what is there.
+    """
+    needed = [("a field", column) for column in task.fields]
+    needed += [("the id", task.id)] if task.id else []
+    needed += [("the language", task.language)] if task.language else []
+    if targets:
+        needed += [("the target", task.target)]
+        needed += [("the references", task.references)] if task.references else []
+        needed += [("the group", column) for column in task.group]
+    lacking = [
+        (role, column)
+        for role, column in needed
+        if first_name(column) not in task.optional and not any(_find(r, column) for r in rows)
+    ]
+    if lacking:
+        told = "; ".join(f"{_missing(rows[0], column)} ({role})" for role, column in lacking)
+        raise DataError(
+            f'"{rows[0].file}": {told}.',
+            "Name the column in the task as it stands in the file, or rename it in the file.",
+        )
+
+
+def refuse_bad(bad: Sequence[str], *, skippable: bool) -> None:
+    """Raise DataError if there are bad rows: how many, and the first few."""
+    if bad:
+        hint = "Mend the rows" + (
+            ", or set data.skip_bad: true to leave them out, counted." if skippable else "."
+        )
+        raise DataError(_listed(f"{len(bad)} bad rows", bad), hint)
+
+
+def refuse_duplicates(ids: Iterable[tuple[str, Row]]) -> None:
+    """Raise DataError if two rows have one id: how many, and the places of the first few."""
+    seen: dict[str, Row] = {}
+    twice = []
+    for identity, row in ids:
+        other = seen.setdefault(identity, row)
+        if other is not row:
+            twice.append(f'{row.place}: the id "{identity}" stands there twice: {other.place}')
+    if twice:
+        raise DataError(
+            _listed(f"{len(twice)} rows have an id that another row has", twice),
+            "Give each row an id of its own, or leave `id` out of the task: ids are then made of "
+            "file name and line.",
+        )
+
+
+def _listed(head: str, items: Sequence[str]) -> str:
+    more = f"\n... and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return f"{head}:\n" + "\n".join(items[:SHOWN]) + more
+
+
+def _find(row: Row, column: str) -> str | None:
+    """Which of the alternatives `a|b` the row has: the first with a value, else the first."""
+    names = [column] if column in row.values else column.split("|")
+    present = [name for name in names if name in row.values]
+    filled = (name for name in present if not _blank(row.values[name]))
+    return next(filled, present[0] if present else None)
+
+
+def _may_lack(task: Task, row: Row, column: str) -> bool:
+    return first_name(column) in task.optional and _find(row, column) is None
+
+
+def _take(row: Row, column: str, wrong: list[str]) -> str:
+    """The value as text; appends to `wrong` what is wrong with it."""
+    found = _find(row, column)
+    if found is None:
+        wrong.append(_missing(row, column))
+        return ""
+    text, problem = _text(row.values[found])
+    wrong += [f"{found} {problem}"] if problem else []
+    return text
+
+
+def _text(value: Any) -> tuple[str, str]:
+    if isinstance(value, bool):
+        return ("true" if value else "false"), ""
+    if isinstance(value, list | dict):
+        kind = "a list" if isinstance(value, list) else "an object"
+        return "", f"holds {kind}; text or a number is needed"
+    if _blank(value):
+        return "", f"is empty ({json.dumps(value)}); text is needed"
+    return str(value), ""
+
+
+def _blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _references(task: Task, row: Row, wrong: list[str]) -> list[str]:
+    column = _find(row, task.references) if task.references else None
+    value = row.values[column] if column else None
+    if _blank(value):
+        return []
+    texts = []
+    for item in value if isinstance(value, list) else [value]:
+        text, problem = _text(item.get("text") if isinstance(item, dict) else item)
+        wrong += [f"{column}: an answer {problem}"] if problem else []
+        texts.append(text)
+    return texts
+
+
+def _missing(row: Row, column: str) -> str:
+    known = [str(name) for name in row.values]
+    near = difflib.get_close_matches(first_name(column), known, n=1, cutoff=0.5)
+    told = f"no column {column.replace('|', ' or ')}; there are {', '.join(known)}"
+    return told + (f'; nearest: "{near[0]}"' if near else "")
