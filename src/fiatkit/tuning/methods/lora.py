@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ def attach(model: Any, settings: TuningSettings, base_name: str) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
         target_modules="all-linear",
-        base_model_name_or_path=base_name,
     )
-    wrapped = peft.get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about names of transformers that peft still uses
+        wrapped = peft.get_peft_model(model, config)
     wrapped.peft_config["default"].base_model_name_or_path = base_name
     return wrapped
 
