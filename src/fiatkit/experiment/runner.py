@@ -87,7 +87,9 @@ def _large_stage(plan: Plan, pending: Sequence[Cell], progress: Progress) -> dic
         progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
 
         def count(done: int, total: int, from_store: int, failed: int) -> None:
-            note = f"{from_store} from the store" if from_store else ""
+            failed += sum(rationale.status != "ok" for rationale in found.values())
+            stored = reasoner.tally.from_store
+            note = f"{stored} from the store" if stored else ""
             note += f", {failed} failed" if failed else ""
             progress.advance(len(found) + done, note.strip(", "))
 
