@@ -98,3 +98,24 @@ def test_I21_groups_are_linked_in_chains() -> None:
     assert len({first, fourth, fifth}) == 3
     back = group_rows(rows[::-1], ["a", "b"])[::-1]
     assert back[:4] == [first, second, third, fourth], "names do not depend on the order"
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_I07_carriage_returns_alone_end_lines(tmp_path: Path, name: str) -> None:
+    text = "id,t\r1,a\r2,b\r" if name.endswith("csv") else '{"id":"1","t":"a"}\r{"id":"2","t":"b"}'
+    found = values(written(tmp_path, name, text.encode()))
+    assert found == [{"id": "1", "t": "a"}, {"id": "2", "t": "b"}]
+
+
+def test_I08_the_byte_counts_from_the_begin_of_the_file_with_a_mark_too(tmp_path: Path) -> None:
+    path = written(tmp_path, "x.csv", b"\xef\xbb\xbfid,text\n1,caf\xe9\n")
+    with pytest.raises(DataError, match=r"line 2, byte 16 \(0xe9\)"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize(
+    "line", [r'{"a": "\ud83d"}', r'{"\udc00": 1}', r'{"a": [{"b": "\ud83d x"}]}']
+)
+def test_I10_half_a_surrogate_pair_is_refused_wherever_it_stands(tmp_path: Path, line: str) -> None:
+    with pytest.raises(DataError, match=r"line 2: holds half of a surrogate pair"):
+        read_rows(written(tmp_path, "x.jsonl", ('{"a": "\\ud83d\\ude00"}\n' + line).encode()))

@@ -73,3 +73,14 @@ def test_I20_overlap_is_refused_by_id_text_and_group() -> None:
         with pytest.raises(DataError, match="have the same"):
             check_overlap({"train": [one], "test": [other]})
     check_overlap({"train": [one], "test": [example(2)]})
+
+
+def test_I20_rows_of_one_text_stay_on_one_side_of_a_split() -> None:
+    texts = ["thanks", " Thanks ", "hello", "HELLO"]
+    examples = [
+        Example(Query(f"id{i}", {"text": texts[i % 4]}), "a", ("a",), f"g{i}") for i in range(40)
+    ] + [example(i) for i in range(100, 140)]
+    for seed in range(5):
+        train, dev, test = split(examples, 10, 20, seed)
+        check_overlap({"train": train, "dev": dev, "test": test})
+        assert len(train) + len(dev) + len(test) == 80

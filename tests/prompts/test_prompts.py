@@ -9,7 +9,7 @@ import pytest
 
 from fiatkit import prompts
 from fiatkit.records import Query
-from fiatkit.tasks import Task, load_task, task_names
+from fiatkit.tasks import Task, load_examples, load_task, task_names
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 HOSTILE = "{{7*7}} {0.__class__} %(x)s ${x} </s> <|im_end|> Label: x"
@@ -75,3 +75,34 @@ def test_ingredients_are_on_where_they_are_on() -> None:
     assert kinds[False, False] == ["query", "cue"]
     assert kinds[True, False] == ["instruction", "query", "cue"]
     assert kinds[True, True] == ["instruction", "query", "rationale", "cue"]
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_no_message_holds_the_target_or_what_gives_it_away(name: str, tmp_path: Path) -> None:
+    task = load_task(name)
+    secret = "xyzzy-secret"
+    columns = [c for spec in (*task.fields, task.id, task.language, *task.group) for c in spec.split("|")]  # fmt: skip
+    hidden = ["question_en", "question_translated", "query_translated_en", "answers", "ais_vote"]
+    row = {column: f"shown {column}" for column in columns}
+    row |= {column: secret for column in hidden}
+    row[task.target] = task.labels[0] if task.labels else secret
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (example,) = load_examples(task, path)
+    messages = prompts.reasoning_messages(task, example.query)
+    assert not any(secret in message.content for message in messages)
+    assert messages[-1].content.count("shown") == len(task.field_names)
+    small = prompts.tuning_prompt(task, example.query, instruction=True, rationale=None)
+    assert secret not in small.text
+    with pytest.raises(AttributeError):
+        prompts.reasoning_messages(task, example)  # type: ignore[arg-type]
+
+
+def test_the_choice_turn_names_every_label_and_keeps_the_shared_part() -> None:
+    task = load_task("sib200")
+    before = prompts.reasoning_messages(task, query(task))
+    after = prompts.choice_messages(task, query(task), " It is about music.\n")
+    assert after[: len(before)] == before
+    assert [m.role for m in after[-2:]] == ["assistant", "user"]
+    assert after[-2].content == "It is about music."
+    assert all(label in after[-1].content for label in task.labels or [])
