@@ -135,8 +135,7 @@ class Reasoner:
         return answers
 
     def _request(self, query: Query) -> Request:
-        sampling = Sampling(max_tokens=self.task.reasoning.max_tokens)
-        return Request(reasoning_messages(self.task, query), sampling)
+        return rationale_request(self.task, query)
 
     def _rationale(self, query: Query, completion: Completion) -> Rationale:
         good = completion.finish == "stop"
@@ -150,3 +149,9 @@ class Reasoner:
             completion.usage,
             completion.seconds,
         )
+
+
+def rationale_request(task: Task, query: Query) -> Request:
+    """The one request that a query's rationale is an answer to."""
+    sampling = Sampling(max_tokens=task.reasoning.max_tokens)
+    return Request(reasoning_messages(task, query), sampling)
