@@ -18,7 +18,7 @@ XSS = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
     "</title></style><svg onload=alert(1)>",
-    "{{7*7}} {% for x in y %}",
+    "{{31337*3}} {% for x in y %}",
     "javascript:alert(1)",
     "\x1b[31mred\x00\u202eevil",
 ]

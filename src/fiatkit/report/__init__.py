@@ -1,5 +1,6 @@
-"""A run folder in; a terminal table and one self-contained HTML file out."""
+"""A run folder in; a terminal table, one self-contained HTML file, JSON or Markdown out."""
 
+from fiatkit.report.export import write_json, write_markdown
 from fiatkit.report.html import write_html
 from fiatkit.report.run import Run, load_run
 from fiatkit.report.summary import Line, Summary, summarise
@@ -13,4 +14,6 @@ __all__ = [
     "summarise",
     "terminal_table",
     "write_html",
+    "write_json",
+    "write_markdown",
 ]

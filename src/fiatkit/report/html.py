@@ -4,40 +4,62 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import random
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 
-from fiatkit import metrics
 from fiatkit.files import write_whole
-from fiatkit.records import ScoredRow
-from fiatkit.report.plot import draw
-from fiatkit.report.run import CellResult, Run
-from fiatkit.report.summary import summarise
-from fiatkit.report.terminal import clock, number, scored, signed, tokens
-from fiatkit.report.words import verdict
+from fiatkit.models import catalogue
+from fiatkit.report import text
+from fiatkit.report.plot import STRIP, bounds, colour_of, draw, shape_of, strip
+from fiatkit.report.readings import choose_rows, rationale_facts
+from fiatkit.report.run import Run
+from fiatkit.report.summary import Summary, summarise
+from fiatkit.report.words import price, sentences
 
-SHOWN = 60
 TEMPLATES = Path(__file__).with_name("templates")
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One test row to read: its fields, rationale, and each recipe's answer with its mark."""
-
-    kind: str
-    row: dict[str, Any]
-    answers: list[tuple[str, str, bool]]
+SHADES = 9
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
 def write_html(run: Run, path: Path) -> None:
-    """Write the report as one file."""
+    """Write the report as one file, whole or not at all."""
+    summary = summarise(run)
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            run=run,
+            info=run.info,
+            style=style,
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            summary=summary,
+            sentences=sentences(summary),
+            price=price(summary),
+            labels={line.recipe: line.label for line in summary.lines},
+            plot=draw(summary),
+            strips={line.name: strip(summary, line) for line in summary.lines},
+            strip_width=STRIP,
+            scale=bounds(summary.lines),
+            shades=_shades(summary),
+            rationales=rationale_facts(run),
+            kinds=choose_rows(run),
+            settings=settings_yaml(run),
+            again=_command(run),
+            models=_models(run),
+            notes=_notes(run),
+        )
+    )
+    write_whole(path, page.encode("utf-8", "replace"))
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -46,115 +68,91 @@ def write_html(run: Run, path: Path) -> None:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "number": number,
-        "signed": signed,
-        "tokens": tokens,
-        "clock": clock,
-        "plain": plain,
+        "number": text.number,
+        "signed": text.signed,
+        "tokens": text.tokens,
+        "clock": text.clock,
+        "plain": _shown,
+        "language": _language,
+        "xy": lambda value: f"{value:.1f}",
     }
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    summary = summarise(run)
-    page = environment.get_template("report.html").render(
-        run=run,
-        info=run.info,
-        style=style,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        summary=summary,
-        verdict=verdict(summary),
-        plot=draw(summary),
-        scored=scored,
-        last=_last(run),
-        rationales=rationale_facts(run),
-        rows=choose_rows(run),
-        settings=json.dumps(run.info["config"], indent=2, ensure_ascii=False),
-    )
-    write_whole(path, page.encode("utf-8", "replace"))
+    environment.globals |= {"colour_of": colour_of, "shape_of": shape_of}
+    return environment
 
 
-def plain(text: object) -> str:
-    """Text with control characters made visible, so that a row cannot hide anything."""
-    return "".join(
-        character
-        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs")
-        else f"\\x{ord(character):02x}"
-        for character in str(text)
-    )
+def _shown(value: object) -> str:
+    return text.shortened(text.plain(value))
 
 
-def _last(run: Run) -> list[CellResult]:
-    """One cell a recipe: the largest size, the first seed; floors left out."""
-    found: dict[str, CellResult] = {}
+def _language(code: str) -> str:
+    """A language code as the attribute `lang` takes it; empty if it is none."""
+    return code.replace("_", "-") if _LANGUAGE.fullmatch(code) else ""
+
+
+def _shades(summary: Summary) -> dict[tuple[str, str], int]:
+    """The shade of each language and line, from the table's lowest score to its highest."""
+    found = {
+        (language, line.name): value
+        for line in summary.lines
+        for language, value in line.languages.items()
+        if value is not None
+    }
+    if not found:
+        return {}
+    low, high = min(found.values()), max(found.values())
+    return {
+        place: round((SHADES - 1) * (value - low) / (high - low)) if high > low else 0
+        for place, value in found.items()
+    }
+
+
+def settings_yaml(run: Run) -> str:
+    """The run's settings as a run file: without what is unset, and without its own places."""
+    values = {k: v for k, v in run.info.config.items() if k not in ("out", "store")}
+    dumped = yaml.safe_dump(_set(values), allow_unicode=True, sort_keys=False, width=100)
+    return text.redacted(dumped)
+
+
+def _set(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _set(item) for key, item in value.items() if item is not None}
+    return [_set(item) for item in value] if isinstance(value, list) else value
+
+
+def _command(run: Run) -> str:
+    return f"fiat compare run.yaml --out {shlex.quote('runs/' + run.folder.resolve().name)}"
+
+
+def _models(run: Run) -> list[dict[str, str]]:
+    """Role, name, where it comes from, what pins it, and licence of each model."""
+    found = []
+    for role in ("large", "small"):
+        values = run.info.models.get(role)
+        if values is None:
+            continue
+        name = str(values.get("name") or values.get("model") or "unknown")
+        entry = catalogue.ENTRIES.get(name)
+        found.append(
+            {
+                "role": role,
+                "name": text.redacted(name),
+                "source": text.redacted(str(values.get("base_url") or values.get("provider") or ""))
+                or (entry.upstream if entry else ""),
+                "upstream": entry.upstream if entry else "",
+                "revision": str(values.get("revision") or (entry.sha256 if entry else "")),
+                "licence": str(values.get("licence") or (entry.licence if entry else "not known")),
+            }
+        )
+    return found
+
+
+def _notes(run: Run) -> list[str]:
+    """What was noticed about the data and the cells; the same note of many cells once."""
+    cells: dict[str, list[str]] = {}
     for cell in run.cells:
-        before = found.get(cell.recipe)
-        if not cell.is_floor and (before is None or (cell.size or 0) > (before.size or 0)):
-            found[cell.recipe] = cell
-    return list(found.values())
-
-
-def rationale_facts(run: Run) -> dict[str, Any] | None:
-    """How often the large model was right, and what FIAT scored when it was and was not."""
-    known = [row for row in run.rows if row["rationale"] is not None]
-    if not known:
-        return None
-    right = {row["id"] for row in known if row["rationale"]["answer"] == row["target"]}
-    facts: dict[str, Any] = {
-        "total": len(known),
-        "right": len(right),
-        "unparsed": sum(1 for r in known if r["rationale"]["answer"] is None),
-        "failed": sum(1 for r in known if r["rationale"]["status"] != "ok"),
-        "words": sum(len(r["rationale"]["text"].split()) for r in known) / len(known),
-        "metric": metrics.label_of(run.primary),
-    }
-    fiat = next((cell for cell in _last(run) if cell.recipe == "fiat"), None)
-    if fiat is not None:
-        rows = run.scored(fiat)
-        ids = {row["id"] for row in known}
-        facts["when_right"] = _score(run, [r for r in rows if r.example.id in right])
-        facts["when_wrong"] = _score(run, [r for r in rows if r.example.id in ids - right])
-    return facts
-
-
-def _score(run: Run, rows: Sequence[ScoredRow]) -> float | None:
-    return metrics.corpus(run.primary, rows, run.labels) if rows else None
-
-
-def choose_rows(run: Run) -> list[Shown]:
-    """A seeded sample of rows: where FIAT and `instruct` part, and others beside."""
-    cells = _last(run)
-    values = {cell.recipe: _right(run, cell) for cell in cells}
-    shown = []
-    for row in run.rows:
-        answers = [
-            (cell.recipe, _answer(cell, row["id"]), values[cell.recipe][row["id"]])
-            for cell in cells
-        ]
-        shown.append(Shown(_kind(values, row["id"]), row, answers))
-    kinds: dict[str, list[Shown]] = {}
-    for item in shown:
-        kinds.setdefault(item.kind, []).append(item)
-    chosen: list[Shown] = []
-    for kind in sorted(kinds):
-        rows = kinds[kind]
-        random.Random(0).shuffle(rows)
-        chosen += rows[: max(4, SHOWN // len(kinds))]
-    return chosen
-
-
-def _right(run: Run, cell: CellResult) -> dict[str, bool]:
-    """Whether a cell answered each row exactly as wanted."""
-    wanted = {row["id"]: {row["target"], *row["references"]} for row in run.rows}
-    return {i: p.answer in wanted[i] for i, p in cell.predictions.items()}
-
-
-def _answer(cell: CellResult, identity: str) -> str:
-    found = cell.predictions[identity]
-    return found.status if found.answer is None else found.answer
-
-
-def _kind(values: dict[str, dict[str, bool]], identity: str) -> str:
-    marks = {name: values[name][identity] for name in values}
-    if not {"fiat", "instruct"} <= set(marks):
-        return "all right" if all(marks.values()) else "some wrong"
-    if marks["fiat"] != marks["instruct"]:
-        return "FIAT right, instruct wrong" if marks["fiat"] else "FIAT wrong, instruct right"
-    return "both right" if marks["fiat"] else "both wrong"
+        for note, count in Counter(cell.record.notes).items():
+            cells.setdefault(note if count == 1 else f"{note} ({count} times)", []).append(
+                cell.name
+            )
+    told = [f"{'; '.join(names)}: {note}" for note, names in cells.items()]
+    return [*run.info.data.notes, *told]

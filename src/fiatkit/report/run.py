@@ -1,30 +1,150 @@
-"""Read a run folder into records, finished or not."""
+"""Read a run folder into typed records, finished or not."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fiatkit.errors import UsageError
 from fiatkit.files import read_jsonl
 from fiatkit.records import Example, Prediction, Query, Score, ScoredRow
+from fiatkit.report.text import one_line
+
+
+class _Stored(BaseModel):
+    """A record of a run folder; keys of later releases are left aside."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class TaskInfo(_Stored):
+    """What the report needs of the task."""
+
+    name: str
+    description: str = ""
+    primary: str
+    metrics: list[str]
+    labels: list[str] | None = None
+
+
+class DataInfo(_Stored):
+    """How many rows the run was made of, and what was noticed about them."""
+
+    train: int
+    dev: int
+    test: int
+    test_groups: int
+    held_out: int
+    notes: list[str] = []
+
+
+class PlannedCell(_Stored):
+    """A cell that the run is made of, finished or not."""
+
+    folder: str
+
+
+class RunInfo(_Stored):
+    """run.json."""
+
+    version: int = 1
+    title: str
+    task: TaskInfo
+    config: dict[str, Any]
+    fingerprints: dict[str, str] = {}
+    cells: list[PlannedCell] | None = None
+    data: DataInfo
+    models: dict[str, dict[str, Any] | None]
+    fiatkit: str
+    started: str
+
+
+class StoredRationale(_Stored):
+    """The rationale of a test row."""
+
+    text: str
+    answer: str | None
+    status: str
+
+
+class TestRow(_Stored):
+    """One test row with its rationale, where a recipe needed one."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    id: str
+    language: str = ""
+    group: str
+    fields: dict[str, str]
+    target: str
+    references: list[str] = []
+    rationale: StoredRationale | None = None
+
+
+class CellUsage(_Stored):
+    """Calls and tokens of the large model behind a cell."""
+
+    calls: int
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+class CellRecord(_Stored):
+    """cell.json."""
+
+    recipe: str
+    label: str
+    kind: str
+    size: int | None
+    train_groups: int | None = None
+    seed: int | None
+    scores: dict[str, Score]
+    counts: dict[str, int] = {}
+    usage: CellUsage
+    seconds: dict[str, float] = {}
+    notes: list[str] = []
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether this is a floor line rather than a recipe."""
+        return self.kind == "floor"
+
+
+class StoredPrediction(_Stored):
+    """A line of predictions.jsonl."""
+
+    id: str
+    answer: str | None
+    status: str
+    probabilities: dict[str, float] | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
     """A finished cell: its record, and a prediction for each test row id."""
 
-    recipe: str
-    label: str
-    is_floor: bool
-    size: int | None
-    seed: int | None
-    scores: dict[str, Score]
-    record: dict[str, Any]
+    record: CellRecord
     predictions: dict[str, Prediction]
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return self.record.recipe
+
+    @property
+    def name(self) -> str:
+        """Recipe, training rows and seed in words."""
+        record = self.record
+        size = "" if record.size is None else f", {record.size} rows"
+        return f"{record.recipe}{size}" + ("" if record.seed is None else f", seed {record.seed}")
 
 
 @dataclass(frozen=True)
@@ -32,39 +152,30 @@ class Run:
     """A run folder. `planned` counts the cells that the run is made of."""
 
     folder: Path
-    info: dict[str, Any]
-    rows: list[dict[str, Any]]
+    info: RunInfo
+    rows: list[TestRow]
     cells: list[CellResult]
-
-    @property
-    def planned(self) -> int:
-        """How many cells the run has when it is finished."""
-        return len(self.info["cells"])
+    planned: int
 
     @property
     def primary(self) -> str:
         """The metric that decides."""
-        return str(self.info["task"]["primary"])
-
-    @property
-    def metrics(self) -> list[str]:
-        """All metrics of the task."""
-        return [str(name) for name in self.info["task"]["metrics"]]
+        return self.info.task.primary
 
     @property
     def labels(self) -> list[str] | None:
         """The label set, or None for free text."""
-        return self.info["task"]["labels"] or None
+        return self.info.task.labels or None
 
     @cached_property
     def examples(self) -> list[Example]:
         """The test rows as examples."""
         return [
             Example(
-                Query(row["id"], row["fields"], row["language"]),
-                row["target"],
-                tuple(row["references"]),
-                row["group"],
+                Query(row.id, row.fields, row.language),
+                row.target,
+                tuple(row.references),
+                row.group,
             )
             for row in self.rows
         ]
@@ -74,46 +185,74 @@ class Run:
         return [ScoredRow(e, cell.predictions[e.id]) for e in self.examples]
 
 
+M = TypeVar("M", bound=_Stored)
+
+
 def load_run(folder: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        UsageError: it is none, or nothing in it is finished yet.
+        UsageError: it is none, it is damaged, or nothing in it is finished yet.
     """
     path = folder / "run.json"
     if not path.is_file():
         raise UsageError(
-            f'"{folder}" is no run folder: it has no run.json.',
-            "`fiat compare` makes one.",
+            f'"{folder}" is no run folder: it has no run.json.', "`fiat compare` makes one."
         )
-    info = json.loads(path.read_text(encoding="utf-8"))
-    cells = [_cell(folder / "cells" / planned["folder"]) for planned in info["cells"]]
+    info = _one(RunInfo, path)
+    if info.version > 1:
+        raise UsageError(f'"{path}" was written by a newer release (version {info.version}).')
+    if info.cells is None:
+        folders = sorted(found.parent for found in folder.glob("cells/*/cell.json"))
+    else:
+        folders = [folder / "cells" / planned.folder for planned in info.cells]
+    finished = [place for place in folders if (place / "cell.json").is_file()]
     rows_file = folder / "test.jsonl"
-    rows = list(read_jsonl(rows_file)) if rows_file.is_file() else []
-    finished = [cell for cell in cells if cell is not None] if rows else []
-    if not finished:
+    if not finished or not rows_file.is_file():
         raise UsageError(f'Nothing in "{folder}" is finished yet.', "Run `fiat compare` again.")
-    return Run(folder, info, rows, finished)
+    rows = list(_lines(TestRow, rows_file))
+    ids = {row.id for row in rows}
+    return Run(folder, info, rows, [_cell(place, ids) for place in finished], len(folders))
 
 
-def _cell(folder: Path) -> CellResult | None:
-    path = folder / "cell.json"
-    if not path.is_file():
-        return None
-    record = json.loads(path.read_text(encoding="utf-8"))
+def _cell(folder: Path, ids: set[str]) -> CellResult:
+    record = _one(CellRecord, folder / "cell.json")
+    path = folder / "predictions.jsonl"
     predictions = {
-        row["id"]: Prediction(
-            row["id"], row["answer"], row["status"], row["probabilities"], row["text"]
-        )
-        for row in read_jsonl(folder / "predictions.jsonl")
+        row.id: Prediction(row.id, row.answer, row.status, row.probabilities, row.text)
+        for row in _lines(StoredPrediction, path)
     }
-    return CellResult(
-        record["recipe"],
-        record["label"],
-        record["kind"] == "floor",
-        record["size"],
-        record["seed"],
-        {name: Score(**values) for name, values in record["scores"].items()},
-        record,
-        predictions,
+    missing = sorted(ids - set(predictions))
+    if missing:
+        raise _damaged(path, f'no prediction for {len(missing)} test rows, such as "{missing[0]}"')
+    return CellResult(record, predictions)
+
+
+def _one(model: type[M], path: Path) -> M:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise _damaged(path, _reason(error)) from None
+
+
+def _lines(model: type[M], path: Path) -> Iterator[M]:
+    try:
+        for value in read_jsonl(path):
+            yield model.model_validate(value)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
+        raise _damaged(path, _reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return str(error)
+
+
+def _damaged(path: Path, reason: str) -> UsageError:
+    return UsageError(
+        f'"{path}" is damaged: {one_line(reason)}.',
+        f'Delete "{path.parent}" and run `fiat compare` again: nothing is paid for twice.',
     )

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fiatkit import metrics
 from fiatkit.metrics import Difference
 from fiatkit.report.run import CellResult, Run
 
-RIVALS = ("instruct", "icl")
+RIVALS = ("instruct", "icl", "icl_constrained")
+Cells = Mapping[tuple[str, int | None], Sequence[CellResult]]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One recipe at one size, over its seeds."""
+    """One recipe at one size: means over its seeds; `failed` sums over them.
+
+    Calls, tokens and seconds are those of one seed, as if nothing had come from the store.
+    """
 
     recipe: str
     label: str
@@ -34,6 +40,20 @@ class Line:
     seconds: float
     failed: dict[str, int]
 
+    @property
+    def name(self) -> str:
+        """The recipe and its training rows."""
+        return self.recipe if self.size is None else f"{self.recipe} on {self.size} rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The best recipe at the largest size, the next one, and their paired difference."""
+
+    best: Line
+    next: Line | None
+    difference: Difference | None
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -42,78 +62,108 @@ class Summary:
     title: str
     metric: str
     metric_label: str
+    metric_detail: dict[str, Any]
     other_labels: dict[str, str]
     test_rows: int
     test_groups: int
     languages: list[str]
     lines: list[Line]
+    lead: Lead | None
+    rivals: list[str]
     finished: int
     planned: int
+
+    @property
+    def largest(self) -> list[Line]:
+        """The recipes' lines at the largest size, and those that are not tuned."""
+        recipes = [line for line in self.lines if not line.is_floor]
+        size = max((line.size for line in recipes if line.size is not None), default=None)
+        return [line for line in recipes if line.size in (None, size)]
 
 
 def summarise(run: Run) -> Summary:
     """Compute every line. Differences are paired on the same test rows, clustered by group."""
     found: dict[tuple[str, int | None], list[CellResult]] = {}
     for cell in run.cells:
-        found.setdefault((cell.recipe, cell.size), []).append(cell)
+        found.setdefault((cell.recipe, cell.record.size), []).append(cell)
+    for cells in found.values():
+        cells.sort(key=lambda cell: cell.record.seed or 0)
     lines = [_line(run, cells, found) for cells in found.values()]
     lines.sort(key=lambda line: (not line.is_floor, line.size or 0))
-    return Summary(
-        run.info["title"],
-        run.primary,
-        metrics.label_of(run.primary),
-        {name: metrics.label_of(name) for name in run.metrics if name != run.primary},
-        len(run.rows),
-        len({row["group"] for row in run.rows}),
-        sorted({row["language"] for row in run.rows if row["language"]}),
-        lines,
-        len(run.cells),
-        run.planned,
+    details = [c.record.scores[run.primary].detail for c in run.cells if _has(c, run.primary)]
+    summary = Summary(
+        title=run.info.title,
+        metric=run.primary,
+        metric_label=metrics.label_of(run.primary),
+        metric_detail=dict(details[0]) if details else {},
+        other_labels={m: metrics.label_of(m) for m in run.info.task.metrics if m != run.primary},
+        test_rows=len(run.rows),
+        test_groups=len({row.group for row in run.rows}),
+        languages=sorted({row.language for row in run.rows if row.language}),
+        lines=lines,
+        lead=None,
+        rivals=[name for name in RIVALS if any(line.recipe == name for line in lines)],
+        finished=len(run.cells),
+        planned=run.planned,
     )
+    lead = _lead(run, summary.largest, found)
+    return Summary(**{name: getattr(summary, name) for name in Summary.__slots__} | {"lead": lead})
 
 
-def _line(
-    run: Run,
-    cells: Sequence[CellResult],
-    everything: dict[tuple[str, int | None], list[CellResult]],
-) -> Line:
-    first = cells[0]
-    scores = [cell.scores[run.primary] for cell in cells]
-    usage = [cell.record["usage"] for cell in cells]
-    failed: dict[str, int] = {}
-    for cell in cells:
-        for status, count in cell.record["counts"].items():
-            if status != "ok":
-                failed[status] = failed.get(status, 0) + count
-    score = _mean([s.value for s in scores])
+def _has(cell: CellResult, metric: str) -> bool:
+    return metric in cell.record.scores
+
+
+def _lead(run: Run, lines: Sequence[Line], everything: Cells) -> Lead | None:
+    ranked = sorted(
+        (line for line in lines if line.score is not None), key=lambda line: -(line.score or 0.0)
+    )
+    if not ranked:
+        return None
+    best = ranked[0]
+    if len(ranked) == 1:
+        return Lead(best, None, None)
+    second = ranked[1]
+    ours = everything[best.recipe, best.size]
+    theirs = everything[second.recipe, second.size]
+    return Lead(best, second, _difference(run, ours, theirs))
+
+
+def _line(run: Run, cells: Sequence[CellResult], everything: Cells) -> Line:
+    records = [cell.record for cell in cells]
+    first = records[0]
+    scores = [record.scores[run.primary] for record in records if run.primary in record.scores]
+    whole = len(scores) == len(cells)
+    failed: Counter[str] = Counter()
+    for record in records:
+        failed.update({status: n for status, n in record.counts.items() if status != "ok"})
+    score = _mean([s.value for s in scores]) if whole else None
     low, high = _interval(run, cells, score)
+    names = scores[0].languages if whole else {}
     return Line(
         recipe=first.recipe,
         label=first.label,
         is_floor=first.is_floor,
         size=first.size,
-        train_groups=first.record.get("train_groups"),
+        train_groups=first.train_groups,
         seeds=len(cells),
         score=score,
         low=low,
         high=high,
         others={
-            name: _mean([cell.scores[name].value for cell in cells])
-            for name in run.metrics
+            name: _mean([r.scores[name].value if name in r.scores else None for r in records])
+            for name in run.info.task.metrics
             if name != run.primary
         },
-        languages={
-            name: _mean([score.languages.get(name) for score in scores])
-            for name in scores[0].languages
-        },
+        languages={name: _mean([s.languages.get(name) for s in scores]) for name in names},
         differences={
-            rival: _difference(run, cells, _rival(rival, first, everything)) for rival in RIVALS
+            rival: _difference(run, cells, _rival(rival, cells[0], everything)) for rival in RIVALS
         },
-        calls=round(sum(u["calls"] for u in usage) / len(cells)),
-        prompt_tokens=_total(usage, "prompt_tokens"),
-        completion_tokens=_total(usage, "completion_tokens"),
-        seconds=sum(sum(c.record["seconds"].values()) for c in cells) / len(cells),
-        failed=failed,
+        calls=round(sum(r.usage.calls for r in records) / len(records)),
+        prompt_tokens=_total([r.usage.prompt_tokens for r in records]),
+        completion_tokens=_total([r.usage.completion_tokens for r in records]),
+        seconds=sum(sum(r.seconds.values()) for r in records) / len(records),
+        failed=dict(failed),
     )
 
 
@@ -121,23 +171,27 @@ def _interval(
     run: Run, cells: Sequence[CellResult], score: float | None
 ) -> tuple[float | None, float | None]:
     """One seed: the cell's own interval. Several: groups and seeds resampled together."""
-    own = cells[0].scores[run.primary]
-    if len(cells) == 1 or score is None:
+    if score is None:
+        return None, None
+    if len(cells) == 1:
+        own = cells[0].record.scores[run.primary]
         return own.low, own.high
     return metrics.spread(run.primary, [run.scored(cell) for cell in cells], run.labels)
 
 
-def _rival(
-    name: str,
-    first: CellResult,
-    everything: dict[tuple[str, int | None], list[CellResult]],
-) -> list[CellResult]:
-    """The cells to compare with: the same size, or the untuned recipe's only ones."""
-    if first.is_floor or first.recipe == name:
+def _rival(name: str, cell: CellResult, everything: Cells) -> Sequence[CellResult]:
+    """The cells to compare with: of the same size, or of the rival's only one."""
+    record = cell.record
+    if record.is_floor or record.recipe == name:
         return []
-    if first.recipe == "icl_constrained" and name == "icl":
+    if record.recipe.startswith("icl") and name.startswith("icl"):
         return []
-    return everything.get((name, first.size)) or everything.get((name, None)) or []
+    of_rival = {size: cells for (recipe, size), cells in everything.items() if recipe == name}
+    if record.size in of_rival:
+        return of_rival[record.size]
+    if record.size is None and len(of_rival) == 1:
+        return next(iter(of_rival.values()))
+    return of_rival.get(None, [])
 
 
 def _difference(
@@ -145,9 +199,11 @@ def _difference(
 ) -> Difference | None:
     if not rivals:
         return None
+    seeds = [cell.record.seed for cell in cells]
+    paired = None not in seeds and seeds == [cell.record.seed for cell in rivals]
     ours = [run.scored(cell) for cell in cells]
     theirs = [run.scored(cell) for cell in rivals]
-    return metrics.difference(run.primary, ours, theirs, run.labels)
+    return metrics.difference(run.primary, ours, theirs, run.labels, paired_seeds=paired)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -155,7 +211,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if values and len(known) == len(values) else None
 
 
-def _total(usage: Sequence[dict[str, int | None]], key: str) -> int | None:
-    known = [u[key] for u in usage]
-    numbers = [value for value in known if value is not None]
-    return round(sum(numbers) / len(numbers)) if len(numbers) == len(known) else None
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return round(sum(known) / len(known)) if known and len(known) == len(counts) else None

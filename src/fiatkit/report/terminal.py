@@ -1,52 +1,122 @@
-"""The table that a comparison ends with."""
+"""The table that a comparison ends with; it takes the shape that the terminal's width allows."""
 
 from __future__ import annotations
 
-from rich.console import Group
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from fiatkit.metrics import Difference
 from fiatkit.report.summary import Line, Summary
+from fiatkit.report.text import clock, number, one_line, signed, tokens
 from fiatkit.report.words import verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column: its title, and a line's text in it."""
+
+    title: str
+    text: Callable[[Line], str]
 
 
 def terminal_table(summary: Summary) -> Group:
     """The summary as a table, the verdict in words under it."""
-    table = Table(title=Text(_title(summary)), caption=Text(_caption(summary)))
-    table.add_column("recipe", overflow="fold")
-    table.add_column("rows", justify="right")
-    table.add_column(f"{summary.metric_label} [95 %]", justify="right")
-    for label in summary.other_labels.values():
-        table.add_column(label, justify="right")
-    for name in ("vs instruct", "vs icl", "calls", "tokens in/out", "time", "failed"):
-        table.add_column(name, justify="right")
+    return Group(_Fitting(summary), Text(verdict(summary)))
+
+
+class _Fitting:
+    """One table where it fits, else two (scores, price), else a block of lines a recipe."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        self._scores, self._price = _columns(summary)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        title, caption = Text(_title(self._summary)), Text(_caption(self._summary), style="dim")
+        shapes = [[[*self._scores, *self._price]], [self._scores, self._price]]
+        for shape in shapes:
+            tables = [_table(self._summary, columns) for columns in shape]
+            if all(_fits(console, options, table) for table in tables):
+                yield title
+                yield from tables
+                yield caption
+                return
+        yield title
+        yield from self._blocks()
+        yield caption
+
+    def _blocks(self) -> RenderResult:
+        for line in self._summary.lines:
+            yield Text(f"{_name(line)}, {_rows(line)} rows", style="bold")
+            for column in [*self._scores, *self._price]:
+                text = column.text(line)
+                if text != "-":
+                    yield Text(f"  {column.title}: {text}")
+
+
+def _columns(summary: Summary) -> tuple[list[_Column], list[_Column]]:
+    scores = [_Column(f"{summary.metric_label} [95 %]", scored)]
+    scores += [_other(name, label) for name, label in summary.other_labels.items()]
+    scores += [_versus(rival) for rival in ("instruct", "icl")]
+    price = [
+        _Column("calls", lambda line: f"{line.calls:,}"),
+        _Column(
+            "tokens in/out",
+            lambda line: f"{tokens(line.prompt_tokens)}/{tokens(line.completion_tokens)}",
+        ),
+        _Column("time", lambda line: clock(line.seconds)),
+        _Column("failed", lambda line: str(sum(line.failed.values()) or "-")),
+    ]
+    return scores, price
+
+
+def _other(name: str, label: str) -> _Column:
+    return _Column(label, lambda line: number(line.others[name]))
+
+
+def _versus(rival: str) -> _Column:
+    return _Column(f"vs {rival}", lambda line: signed(line.differences.get(rival)))
+
+
+def _table(summary: Summary, columns: Sequence[_Column]) -> Table:
+    table = Table()
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(Text(column.title), justify="right", no_wrap=True)
     floors = [line for line in summary.lines if line.is_floor]
+    best = summary.lead.best if summary.lead else None
     for index, line in enumerate(summary.lines):
+        texts = [_name(line), _rows(line), *(column.text(line) for column in columns)]
         table.add_row(
-            *(Text(text) for text in _cells(summary, line)),
-            style="dim" if line.is_floor else "",
+            *(Text(text) for text in texts),
+            style="dim" if line.is_floor else "bold" if line is best else "",
             end_section=bool(floors) and index == len(floors) - 1,
         )
-    return Group(table, Text(verdict(summary)))
+    return table
 
 
-def _cells(summary: Summary, line: Line) -> list[str]:
-    rows = "-" if line.size is None else f"{line.size}"
+def _fits(console: Console, options: ConsoleOptions, table: Table) -> bool:
+    wide = options.update(width=10_000, max_width=10_000)
+    return Measurement.get(console, wide, table).maximum <= options.max_width
+
+
+def _name(line: Line) -> str:
+    name = one_line(line.recipe)
+    seeds = f" x{line.seeds}" if line.seeds > 1 else ""
+    return f"({name}){seeds}" if line.is_floor else name + seeds
+
+
+def _rows(line: Line) -> str:
+    if line.size is None:
+        return "-"
     if line.train_groups is not None and line.train_groups != line.size:
-        rows += f" ({line.train_groups} groups)"
-    return [
-        f"({line.recipe})" if line.is_floor else line.recipe,
-        rows,
-        scored(line),
-        *(number(line.others[name]) for name in summary.other_labels),
-        signed(line.differences.get("instruct")),
-        signed(line.differences.get("icl")),
-        f"{line.calls:,}",
-        f"{tokens(line.prompt_tokens)}/{tokens(line.completion_tokens)}",
-        clock(line.seconds),
-        str(sum(line.failed.values()) or "-"),
-    ]
+        return f"{line.size} ({line.train_groups} groups)"
+    return str(line.size)
 
 
 def scored(line: Line) -> str:
@@ -58,40 +128,25 @@ def scored(line: Line) -> str:
     return f"{number(line.score)} [{number(line.low)}, {number(line.high)}]"
 
 
-def number(value: float | None) -> str:
-    """A score with one decimal, or a dash."""
-    return "-" if value is None else f"{value:.1f}"
-
-
-def signed(found: Difference | None) -> str:
-    """A difference with its interval; a star where zero lies outside."""
-    if found is None:
-        return "-"
-    star = "*" if found.distinguishable else ""
-    return f"{found.value:+.1f}{star} [{found.low:+.1f}, {found.high:+.1f}]"
-
-
-def tokens(count: int | None) -> str:
-    """A token count in thousands."""
-    if count is None:
-        return "?"
-    return f"{count / 1000:.0f}k" if count >= 1000 else str(count)
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
-
-
 def _title(summary: Summary) -> str:
-    return f"{summary.title}: {summary.test_rows} test rows in {summary.test_groups} groups"
+    rows = f"{summary.test_rows} test rows in {summary.test_groups} groups"
+    return f"{one_line(summary.title)}: {rows}"
 
 
 def _caption(summary: Summary) -> str:
-    told = "Intervals and differences resample whole groups; * zero lies outside the interval."
+    told = [f"Unfinished: {summary.finished} of {summary.planned} cells."]
+    if summary.finished == summary.planned:
+        told.clear()
     if len(summary.languages) > 1:
-        told = f"Scores are unweighted means over {len(summary.languages)} languages. " + told
-    if summary.finished < summary.planned:
-        told = f"Unfinished: {summary.finished} of {summary.planned} cells. " + told
-    return told + " Calls, tokens and time as if nothing had come from the store."
+        told.append(f"Scores are unweighted means over {len(summary.languages)} languages.")
+    if "positive" in summary.metric_detail:
+        share = 100 * float(summary.metric_detail["positive_share"])
+        label = one_line(summary.metric_detail["positive"])
+        told.append(f'The positive label is "{label}" ({share:.0f} % of the rows).')
+    told.append("Intervals and differences resample whole groups; * zero lies outside.")
+    if any(line.is_floor for line in summary.lines):
+        told.append("(In brackets): floors, which cost nothing.")
+    if any(line.seeds > 1 for line in summary.lines):
+        told.append("xN: the mean of N seeds.")
+    told.append("Calls, tokens and time as if nothing had come from the store.")
+    return " ".join(told)

@@ -1,39 +1,101 @@
-"""The verdict in a sentence or two: who wins, by how much, whether it can be told apart."""
+"""The verdict in plain words: who wins, by how much, whether that is sure, at what price."""
 
 from __future__ import annotations
 
+from fiatkit.metrics import Difference
 from fiatkit.report.summary import Line, Summary
+from fiatkit.report.text import clock, tokens
+
+FEW_GROUPS = 20
 
 
 def verdict(summary: Summary) -> str:
     """What the numbers say, at the largest size, without more than they say."""
-    recipes = [line for line in summary.lines if not line.is_floor and line.score is not None]
-    if not recipes:
-        return "No recipe has a score yet."
-    largest = max(line.size or 0 for line in recipes)
-    shown = [line for line in recipes if line.size in (None, largest)]
-    best = max(shown, key=lambda line: line.score or 0.0)
-    told = [f"Best: {best.recipe} with {best.score:.1f} {summary.metric_label}."]
-    fiat = next((line for line in shown if line.recipe == "fiat"), None)
+    return " ".join(sentences(summary))
+
+
+def sentences(summary: Summary) -> list[str]:
+    """The verdict, a sentence a finding; the first names the best recipe."""
+    if summary.lead is None:
+        return ["No recipe has a score yet.", *_undefined(summary)]
+    told = [_best(summary)]
+    fiat = next((x for x in summary.largest if x.recipe == "fiat" and x.score is not None), None)
     if fiat is not None:
-        told += [_against(fiat, rival) for rival in ("instruct", "icl")]
-    told += _floors(summary, best)
-    return " ".join(part for part in told if part)
+        told += [_against(fiat, rival) for rival in summary.rivals]
+    told += [*_floors(summary), *_undefined(summary), *_failures(summary), *_few(summary)]
+    return [sentence for sentence in told if sentence]
+
+
+def price(summary: Summary) -> str:
+    """Calls, tokens and time of each recipe at the largest size, in one sentence."""
+    parts = []
+    for line in summary.largest:
+        spent = f"{line.recipe} took {clock(line.seconds)}"
+        if line.calls:
+            spent += f" and {line.calls:,} calls of the large model ("
+            spent += f"{tokens(line.prompt_tokens)} tokens in, "
+            spent += f"{tokens(line.completion_tokens)} out)"
+        else:
+            spent += " and no call of the large model"
+        parts.append(spent)
+    return "Price: " + "; ".join(parts) + "." if parts else ""
+
+
+def _best(summary: Summary) -> str:
+    lead = summary.lead
+    assert lead is not None
+    told = f"Best: {lead.best.recipe} with {lead.best.score:.1f} {summary.metric_label}"
+    if lead.next is None:
+        return told + ", the only recipe with a score."
+    found = lead.difference
+    if found is None:
+        return f"{told}, before {lead.next.recipe} with {lead.next.score:.1f}."
+    if found.distinguishable:
+        return f"{told}, ahead of {lead.next.recipe} {_interval(found)}."
+    return f"{told}, but it cannot be told apart from {lead.next.recipe} {_interval(found)}."
 
 
 def _against(fiat: Line, rival: str) -> str:
     found = fiat.differences.get(rival)
     if found is None:
         return ""
-    interval = f"({found.value:+.1f}, 95 % {found.low:+.1f} to {found.high:+.1f})"
     if not found.distinguishable:
-        return f"FIAT and {rival} are not distinguishable on these rows {interval}."
-    return f"FIAT is {'above' if found.value > 0 else 'below'} {rival} {interval}."
+        return f"FIAT and {rival} are not distinguishable on these rows {_interval(found)}."
+    return f"FIAT is {'above' if found.value > 0 else 'below'} {rival} {_interval(found)}."
 
 
-def _floors(summary: Summary, best: Line) -> list[str]:
+def _interval(found: Difference) -> str:
+    return f"({found.value:+.1f}, 95 % {found.low:+.1f} to {found.high:+.1f})"
+
+
+def _floors(summary: Summary) -> list[str]:
     floors = [line for line in summary.lines if line.is_floor and line.score is not None]
     highest = max(floors, key=lambda line: line.score or 0.0, default=None)
-    if highest is None or (best.score or 0.0) > (highest.score or 0.0):
+    best = summary.lead.best if summary.lead else None
+    if highest is None or best is None or (best.score or 0.0) > (highest.score or 0.0):
         return []
     return [f"No recipe is above the floor {highest.recipe} ({highest.score:.1f})."]
+
+
+def _undefined(summary: Summary) -> list[str]:
+    names = [line.name for line in summary.lines if line.score is None]
+    if not names:
+        return []
+    return [f"{summary.metric_label} is undefined for {', '.join(dict.fromkeys(names))}."]
+
+
+def _failures(summary: Summary) -> list[str]:
+    told = []
+    for line in summary.largest:
+        count, rows = sum(line.failed.values()), summary.test_rows * line.seeds
+        if count == rows:
+            told.append(f"Every row of {line.recipe} failed.")
+        elif count * 20 > rows:
+            told.append(f"{count} of {rows} rows of {line.recipe} failed and count as wrong.")
+    return told
+
+
+def _few(summary: Summary) -> list[str]:
+    if summary.test_groups >= FEW_GROUPS:
+        return []
+    return [f"The test rows form only {summary.test_groups} groups: intervals are rough."]

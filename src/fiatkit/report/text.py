@@ -1,0 +1,79 @@
+"""Numbers and data as text for people: the same in the terminal, in HTML and in Markdown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from fiatkit.metrics import Difference
+
+LONGEST = 3000
+_BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c")
+_USERINFO = re.compile(r"(?<=://)[^/\s@]*@")
+
+
+def plain(text: object) -> str:
+    """Text with control characters made visible, so that data cannot hide or command anything."""
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs")
+        else escaped(character)
+        for character in str(text)
+    )
+
+
+def one_line(text: object) -> str:
+    """Like `plain`, for a terminal: line breaks and marks of writing direction show as well."""
+    return "".join(
+        escaped(character) if character in _BIDI or character in "\n\t" else character
+        for character in plain(text)
+    )
+
+
+def escaped(character: str) -> str:
+    """A character as Python writes it in a string."""
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """At most `longest` characters; says how many more there are."""
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]} [... {len(text) - longest:,} more characters]"
+
+
+def redacted(text: str) -> str:
+    """Text without user names and passwords in URLs."""
+    return _USERINFO.sub("", text)
+
+
+def number(value: float | None) -> str:
+    """A score with one decimal, or a dash."""
+    return "-" if value is None else f"{value:.1f}"
+
+
+def signed(found: Difference | None) -> str:
+    """A difference with its interval; a star where zero lies outside."""
+    if found is None:
+        return "-"
+    star = "*" if found.distinguishable else ""
+    return f"{found.value:+.1f}{star} [{found.low:+.1f}, {found.high:+.1f}]"
+
+
+def tokens(count: int | None) -> str:
+    """A token count, in thousands or millions where it is large."""
+    if count is None:
+        return "?"
+    if count >= 10_000_000:
+        return f"{count / 1_000_000:.0f}M"
+    return f"{count / 1000:.0f}k" if count >= 1000 else str(count)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds; hours where there are some."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
