@@ -166,3 +166,201 @@ def test_different_ids_duplicates_and_nan_are_refused() -> None:
     broken = [row(0, "a", "a", probabilities={"a": float("nan")})]
     with pytest.raises(DataError, match="no number"):
         metrics.evaluate("accuracy", broken, ["a", "b"])
+
+
+LABELS = ["true", "false"]
+
+
+def spoken(number: int, right: bool, language: str, group: str = "") -> ScoredRow:
+    return row(number, "a", "a" if right else "b", language, group)
+
+
+def test_a_failed_row_is_the_worst_for_auc_pr_as_scikit_learn_counts_it() -> None:
+    from sklearn.metrics import average_precision_score
+
+    shares = [0.9, 0.8, None, 0.3, None]
+    truth = [1, 0, 1, 1, 0]
+    rows = [
+        row(
+            i,
+            LABELS[1 - t],
+            None if share is None else "true",
+            probabilities=None if share is None else {"true": share, "false": 1 - share},
+        )
+        for i, (t, share) in enumerate(zip(truth, shares, strict=True))
+    ]
+    filled = [float(1 - t) if s is None else s for t, s in zip(truth, shares, strict=True)]
+    theirs = 100 * average_precision_score(truth, filled)
+    assert metrics.corpus("auc_pr", rows, LABELS) == pytest.approx(theirs)
+
+
+def test_a_language_whose_rows_all_failed_counts_and_one_without_positives_leaves_no_mean() -> None:
+    good = {"true": 0.9, "false": 0.1}
+    rows = [row(0, "true", "true", "sw", probabilities=good), row(1, "true", None, "yo")]
+    rows.append(row(2, "false", None, "yo"))
+    score = metrics.evaluate("auc_pr", rows, LABELS)
+    assert score.languages == {"sw": 100, "yo": 50}
+    assert score.value == 75
+    rows.append(row(3, "false", "false", "xh", probabilities=good))
+    score = metrics.evaluate("auc_pr", rows, LABELS)
+    assert score.languages["xh"] is None
+    assert (score.value, score.low, score.high) == (None, None, None)
+    assert score.detail == {"positive": "true", "positive_share": 0.5}
+
+
+def test_text_only_recipes_have_no_auc_pr_even_if_some_rows_failed() -> None:
+    rows = [row(0, "true", "true"), row(1, "false", None)]
+    assert metrics.evaluate("auc_pr", rows, LABELS).value is None
+    assert metrics.difference("auc_pr", rows, rows, LABELS) is None
+
+
+def test_a_failed_row_with_an_answer_is_still_wrong() -> None:
+    example = Example(Query("r0", {"t": "x"}), "a", ("a",), "g")
+    rows = [ScoredRow(example, Prediction("r0", "a", "skipped:too_long"))]
+    for name in ("accuracy", "macro_f1", "qa_f1", "exact_match"):
+        assert metrics.corpus(name, rows, ["a"]) == 0
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "auc_pr", "qa_f1", "exact_match"])
+def test_every_metric_recomputed_row_by_row_equals_its_weighted_form(name: str) -> None:
+    """A resample's score equals that of a list in which its rows really stand twice or not."""
+    rows = random_rows(3, 30)
+    rng = np.random.default_rng(0)
+    weights = rng.integers(0, 3, size=30)
+    repeated = [
+        row(
+            100 * copy + i,
+            r.example.target,
+            r.prediction.answer,
+            probabilities=dict(r.prediction.probabilities or {}),
+        )
+        for i, r in enumerate(rows)
+        for copy in range(weights[i])
+    ]
+    from fiatkit.metrics._intervals import _Measure
+
+    measure = _Measure(name, rows, list("abc"))
+    got = measure.macro(weights[None, :].astype(float))[0]
+    assert got == pytest.approx(metrics.corpus(name, repeated, list("abc")))
+
+
+def test_order_of_rows_changes_nothing() -> None:
+    rows = [spoken(i, i % 3 > 0, ["sw", "yo"][i % 2], f"g{i // 4}") for i in range(60)]
+    backwards = metrics.evaluate("accuracy", rows[::-1], ["a", "b"])
+    assert metrics.evaluate("accuracy", rows, ["a", "b"]) == backwards
+
+
+def test_memory_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fiatkit.metrics import _resampling
+
+    rows = [spoken(i, i % 3 > 0, ["sw", "yo"][i % 2], f"g{i // 4}") for i in range(60)]
+    whole = metrics.evaluate("accuracy", rows, ["a", "b"])
+    monkeypatch.setattr(_resampling, "BLOCK", 500)
+    assert metrics.evaluate("accuracy", rows, ["a", "b"]) == whole
+
+
+def test_languages_are_strata_unless_groups_cross_them() -> None:
+    from fiatkit.metrics._resampling import resampled
+
+    apart = [spoken(i, True, ["sw", "yo"][i % 2]) for i in range(10)]
+    weights = next(resampled(apart, 50, 0))
+    assert (weights[:, ::2].sum(axis=1) == 5).all(), "each language keeps its groups"
+    crossing = [spoken(i, True, ["sw", "yo"][i % 2], f"g{i // 2}") for i in range(10)]
+    weights = next(resampled(crossing, 50, 0))
+    assert (weights[:, ::2] == weights[:, 1::2]).all(), "rows of a group stay together"
+
+
+def test_a_language_absent_from_a_resample_does_not_undo_the_interval() -> None:
+    rows = [spoken(0, True, "sw", "g0"), spoken(1, True, "yo", "g0"), spoken(2, False, "xh", "g1")]
+    score = metrics.evaluate("accuracy", rows, ["a", "b"])
+    assert score.value == pytest.approx(200 / 3)
+    assert (score.low, score.high) == (0, 100)
+
+
+def simulate(trial: int, gap: float) -> tuple[list[ScoredRow], list[ScoredRow], float]:
+    """Two recipes on groups that cross 3 languages of unequal size, with shared difficulty."""
+    rng = np.random.default_rng(trial)
+    a, b = [], []
+    for group in range(50):
+        ease = rng.normal(0, 0.25)
+        for language in ("sw", "yo", "xh")[: 1 + group % 3]:
+            number = len(a)
+            a.append(spoken(number, rng.random() < 0.5 + gap + ease, language, f"g{group}"))
+            b.append(spoken(number, rng.random() < 0.5 + ease, language, f"g{group}"))
+    return a, b, 100 * gap
+
+
+def test_paired_differences_cover_the_truth_across_languages_and_groups() -> None:
+    covered = 0
+    for trial in range(300):
+        a, b, truth = simulate(trial, 0.1)
+        found = metrics.difference("accuracy", a, b, ["a", "b"], resamples=300, seed=trial)
+        assert found is not None
+        covered += found.low <= truth <= found.high
+    assert 0.89 <= covered / 300 <= 0.985
+
+
+def test_ignoring_groups_would_be_too_sure() -> None:
+    marks = np.repeat(np.random.default_rng(0).random(40) < 0.6, 5)
+    kept = [row(i, "a", "a" if m else "b", group=f"g{i // 5}") for i, m in enumerate(marks)]
+    loose = [row(i, "a", "a" if m else "b") for i, m in enumerate(marks)]
+    wide, narrow = (metrics.evaluate("accuracy", rows, ["a", "b"]) for rows in (kept, loose))
+    assert wide.low is not None and wide.high is not None
+    assert narrow.low is not None and narrow.high is not None
+    assert wide.high - wide.low > 1.7 * (narrow.high - narrow.low)
+
+
+def test_seeds_are_a_second_level() -> None:
+    """Two seeds far apart widen the interval; paired seeds share what the seed decides."""
+    good = [spoken(i, i % 10 < 9, "") for i in range(200)]
+    bad = [spoken(i, i % 10 < 5, "") for i in range(200)]
+    both = metrics.difference("accuracy", [good, bad], [good, bad], ["a", "b"], paired_seeds=True)
+    assert both is not None
+    assert (both.value, both.low, both.high) == (0, 0, 0)
+    free = metrics.difference("accuracy", [good, bad], [good, bad], ["a", "b"])
+    assert free is not None
+    assert free.low < -30 and free.high > 30
+    low, high = metrics.spread("accuracy", [good, bad], ["a", "b"])
+    assert low is not None and high is not None
+    assert low < 60 and high > 80
+    with pytest.raises(DataError, match="cannot be paired"):
+        metrics.difference("accuracy", [good, bad], [good], ["a", "b"], paired_seeds=True)
+
+
+def test_rows_of_one_id_but_other_targets_are_refused() -> None:
+    with pytest.raises(DataError, match="another target"):
+        metrics.difference("accuracy", [row(0, "a", "a")], [row(0, "b", "a")], ["a", "b"])
+    with pytest.raises(DataError, match="no rows"):
+        metrics.difference("accuracy", [], [row(0, "a", "a")], ["a"])
+    with pytest.raises(DataError, match="label set"):
+        metrics.evaluate("auc_pr", [row(0, "a", "a")], None)
+    partial = [row(0, "true", "true", probabilities={"false": 1.0})]
+    with pytest.raises(DataError, match='no probability of the label "true"'):
+        metrics.corpus("auc_pr", partial, LABELS)
+
+
+def test_a_metric_that_gives_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fiatkit.metrics import accuracy
+
+    monkeypatch.setattr(accuracy, "per_row", lambda rows: np.full(len(rows), np.nan))
+    with pytest.raises(DataError, match="no number"):
+        metrics.evaluate("accuracy", [row(0, "a", "a")], ["a"])
+
+
+def test_two_thousand_resamples_of_two_hundred_rows_take_a_moment() -> None:
+    import time
+
+    rows = [
+        row(
+            i,
+            "abc"[i % 3],
+            "abc"[i % 2],
+            f"l{i % 20}",
+            probabilities={"a": i % 7 / 7, "b": 0.1, "c": 0.1},
+        )
+        for i in range(200)
+    ]
+    began = time.process_time()
+    for name in ("accuracy", "qa_f1", "macro_f1", "auc_pr"):
+        metrics.difference(name, rows, rows, list("abc"))
+    assert time.process_time() - began < 4

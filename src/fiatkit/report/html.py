@@ -74,6 +74,7 @@ def _environment() -> jinja2.Environment:
         "clock": text.clock,
         "plain": _shown,
         "language": _language,
+        "status": lambda status: status.replace(":", ": ").replace("_", " "),
         "xy": lambda value: f"{value:.1f}",
     }
     environment.globals |= {"colour_of": colour_of, "shape_of": shape_of}

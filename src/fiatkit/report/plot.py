@@ -10,7 +10,7 @@ from fiatkit.report.summary import Line, Summary
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 48, 150, 18, 56
 GAP = 16.0
-STRIP = 150
+STRIP = 128
 COLOURS = ("fiat", "instruct", "icl", "icl_constrained", "lora", "finetune")
 SHAPES = (
     "M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0Z",
@@ -111,7 +111,9 @@ def draw(summary: Summary) -> Plot | None:
     recipes: dict[str, list[Line]] = {}
     for line in lines:
         recipes.setdefault(line.recipe, []).append(line)
-    tuned = [name for name, found in recipes.items() if found[0].size is not None]
+    tuned = [
+        n for n, found in recipes.items() if found[0].size is not None and not found[0].is_floor
+    ]
 
     def x(size: int) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (sizes.index(size) + 0.5) / len(sizes)

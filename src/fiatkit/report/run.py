@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from fiatkit.errors import UsageError
 from fiatkit.files import read_jsonl
@@ -111,10 +112,31 @@ class CellRecord(_Stored):
     seconds: dict[str, float] = {}
     notes: list[str] = []
 
+    @field_validator("scores")
+    @classmethod
+    def _undefined_is_none(cls, value: dict[str, Score]) -> dict[str, Score]:
+        return {name: _finite(score) for name, score in value.items()}
+
     @property
     def is_floor(self) -> bool:
         """Whether this is a floor line rather than a recipe."""
         return self.kind == "floor"
+
+
+def _finite(score: Score) -> Score:
+    """The score with None in place of what is no number: undefined, never zero."""
+
+    def known(value: float | None) -> float | None:
+        return value if value is not None and math.isfinite(value) else None
+
+    whole = known(score.value)
+    return replace(
+        score,
+        value=whole,
+        low=None if whole is None else known(score.low),
+        high=None if whole is None else known(score.high),
+        languages={name: known(value) for name, value in score.languages.items()},
+    )
 
 
 class StoredPrediction(_Stored):
@@ -147,7 +169,7 @@ class CellResult:
         return f"{record.recipe}{size}" + ("" if record.seed is None else f", seed {record.seed}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A run folder. `planned` counts the cells that the run is made of."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,8 +82,12 @@ class Summary:
         return [line for line in recipes if line.size in (None, size)]
 
 
+@functools.lru_cache(maxsize=2)
 def summarise(run: Run) -> Summary:
-    """Compute every line. Differences are paired on the same test rows, clustered by group."""
+    """Compute every line; the same run is summarised once.
+
+    Differences are paired on the same test rows, clustered by group.
+    """
     found: dict[tuple[str, int | None], list[CellResult]] = {}
     for cell in run.cells:
         found.setdefault((cell.recipe, cell.record.size), []).append(cell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -29,20 +30,27 @@ def terminal_table(summary: Summary) -> Group:
 
 
 class _Fitting:
-    """One table where it fits, else two (scores, price), else a block of lines a recipe."""
+    """One table where it fits, else two or three narrower ones, else a block of lines a recipe."""
 
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
-        self._scores, self._price = _columns(summary)
+        self._scores, self._versus, self._price = _columns(summary)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         title, caption = Text(_title(self._summary)), Text(_caption(self._summary), style="dim")
-        shapes = [[[*self._scores, *self._price]], [self._scores, self._price]]
+        shapes = [
+            [[*self._scores, *self._versus, *self._price]],
+            [[*self._scores, *self._versus], self._price],
+            [self._scores, self._versus, self._price],
+        ]
         for shape in shapes:
             tables = [_table(self._summary, columns) for columns in shape]
             if all(_fits(console, options, table) for table in tables):
                 yield title
-                yield from tables
+                for table in tables:
+                    yield Text()
+                    yield table
+                yield Text()
                 yield caption
                 return
         yield title
@@ -51,17 +59,18 @@ class _Fitting:
 
     def _blocks(self) -> RenderResult:
         for line in self._summary.lines:
-            yield Text(f"{_name(line)}, {_rows(line)} rows", style="bold")
-            for column in [*self._scores, *self._price]:
+            size = "" if line.size is None else f" on {line.size} rows"
+            yield Text(_name(line) + size, style="bold")
+            for column in [*self._scores, *self._versus, *self._price]:
                 text = column.text(line)
                 if text != "-":
                     yield Text(f"  {column.title}: {text}")
 
 
-def _columns(summary: Summary) -> tuple[list[_Column], list[_Column]]:
+def _columns(summary: Summary) -> tuple[list[_Column], list[_Column], list[_Column]]:
     scores = [_Column(f"{summary.metric_label} [95 %]", scored)]
     scores += [_other(name, label) for name, label in summary.other_labels.items()]
-    scores += [_versus(rival) for rival in ("instruct", "icl")]
+    versus = [_versus(rival) for rival in ("instruct", "icl")]
     price = [
         _Column("calls", lambda line: f"{line.calls:,}"),
         _Column(
@@ -71,7 +80,7 @@ def _columns(summary: Summary) -> tuple[list[_Column], list[_Column]]:
         _Column("time", lambda line: clock(line.seconds)),
         _Column("failed", lambda line: str(sum(line.failed.values()) or "-")),
     ]
-    return scores, price
+    return scores, versus, price
 
 
 def _other(name: str, label: str) -> _Column:
@@ -83,9 +92,10 @@ def _versus(rival: str) -> _Column:
 
 
 def _table(summary: Summary, columns: Sequence[_Column]) -> Table:
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1), pad_edge=False, show_edge=False)
     table.add_column("recipe", no_wrap=True)
-    table.add_column("rows", justify="right", no_wrap=True)
+    grouped = any(_rows(line).endswith(")") for line in summary.lines)
+    table.add_column("rows (groups)" if grouped else "rows", justify="right", no_wrap=True)
     for column in columns:
         table.add_column(Text(column.title), justify="right", no_wrap=True)
     floors = [line for line in summary.lines if line.is_floor]
@@ -115,7 +125,7 @@ def _rows(line: Line) -> str:
     if line.size is None:
         return "-"
     if line.train_groups is not None and line.train_groups != line.size:
-        return f"{line.size} ({line.train_groups} groups)"
+        return f"{line.size} ({line.train_groups})"
     return str(line.size)
 
 

@@ -21,24 +21,33 @@ def sentences(summary: Summary) -> list[str]:
     told = [_best(summary)]
     fiat = next((x for x in summary.largest if x.recipe == "fiat" and x.score is not None), None)
     if fiat is not None:
-        told += [_against(fiat, rival) for rival in summary.rivals]
+        told += [_against(fiat, rival) for rival in summary.rivals if not _told(summary, rival)]
     told += [*_floors(summary), *_undefined(summary), *_failures(summary), *_few(summary)]
     return [sentence for sentence in told if sentence]
 
 
 def price(summary: Summary) -> str:
-    """Calls, tokens and time of each recipe at the largest size, in one sentence."""
-    parts = []
-    for line in summary.largest:
-        spent = f"{line.recipe} took {clock(line.seconds)}"
-        if line.calls:
-            spent += f" and {line.calls:,} calls of the large model ("
-            spent += f"{tokens(line.prompt_tokens)} tokens in, "
-            spent += f"{tokens(line.completion_tokens)} out)"
-        else:
-            spent += " and no call of the large model"
-        parts.append(spent)
-    return "Price: " + "; ".join(parts) + "." if parts else ""
+    """Calls, tokens and time of each recipe at the largest size, the dearest first."""
+    lines = sorted(summary.largest, key=lambda line: -line.calls)
+    parts = [
+        f"{line.recipe} took {line.calls:,} calls of the large model "
+        f"({tokens(line.prompt_tokens)} tokens in, {tokens(line.completion_tokens)} out) "
+        f"and {clock(line.seconds)}"
+        for line in lines
+        if line.calls
+    ]
+    free = [f"{line.recipe} {clock(line.seconds)}" for line in lines if not line.calls]
+    if free:
+        parts.append(f"without any call: {', '.join(free)}")
+    return f"Price, in calls and minutes: {'; '.join(parts)}." if parts else ""
+
+
+def _told(summary: Summary, rival: str) -> bool:
+    """Whether the first sentence compares FIAT with this rival already."""
+    lead = summary.lead
+    if lead is None or lead.next is None or lead.difference is None:
+        return False
+    return {lead.best.recipe, lead.next.recipe} == {"fiat", rival}
 
 
 def _best(summary: Summary) -> str:
@@ -85,13 +94,16 @@ def _undefined(summary: Summary) -> list[str]:
 
 
 def _failures(summary: Summary) -> list[str]:
-    told = []
+    """Recipes of which a twentieth of the rows or more failed."""
+    told, some = [], []
     for line in summary.largest:
         count, rows = sum(line.failed.values()), summary.test_rows * line.seeds
         if count == rows:
             told.append(f"Every row of {line.recipe} failed.")
-        elif count * 20 > rows:
-            told.append(f"{count} of {rows} rows of {line.recipe} failed and count as wrong.")
+        elif count * 20 >= rows:
+            some.append(f"{line.recipe} {count} of {rows}")
+    if some:
+        told.append(f"Rows that failed and count as wrong: {', '.join(some)}.")
     return told
 
 
