@@ -137,8 +137,9 @@ def _models(run: Run) -> list[dict[str, str]]:
             {
                 "role": role,
                 "name": text.redacted(name),
-                "source": text.redacted(str(values.get("base_url") or values.get("provider") or ""))
-                or (entry.upstream if entry else ""),
+                "source": text.redacted(
+                    " ".join(str(values[k]) for k in ("provider", "base_url") if values.get(k))
+                ),
                 "upstream": entry.upstream if entry else "",
                 "revision": str(values.get("revision") or (entry.sha256 if entry else "")),
                 "licence": str(values.get("licence") or (entry.licence if entry else "not known")),
