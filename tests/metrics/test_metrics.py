@@ -345,22 +345,3 @@ def test_a_metric_that_gives_no_number_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(accuracy, "per_row", lambda rows: np.full(len(rows), np.nan))
     with pytest.raises(DataError, match="no number"):
         metrics.evaluate("accuracy", [row(0, "a", "a")], ["a"])
-
-
-def test_two_thousand_resamples_of_two_hundred_rows_take_a_moment() -> None:
-    import time
-
-    rows = [
-        row(
-            i,
-            "abc"[i % 3],
-            "abc"[i % 2],
-            f"l{i % 20}",
-            probabilities={"a": i % 7 / 7, "b": 0.1, "c": 0.1},
-        )
-        for i in range(200)
-    ]
-    began = time.process_time()
-    for name in ("accuracy", "qa_f1", "macro_f1", "auc_pr"):
-        metrics.difference(name, rows, rows, list("abc"))
-    assert time.process_time() - began < 4
