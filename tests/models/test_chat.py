@@ -1,9 +1,14 @@
 """Chat scaffolding: content never becomes scaffolding, and a template cannot run wild."""
 
+import resource
+import time
+
 import pytest
 
 from fiatkit.errors import ModelFileError
-from fiatkit.models._chat import MAX_RENDERED, scaffold
+from fiatkit.models import _chat
+from fiatkit.models._chat import scaffold
+from fiatkit.models._render import MAX_RENDERED
 from fiatkit.records import Message
 
 CHATML = (
@@ -45,8 +50,51 @@ def test_a_default_system_prompt_is_scaffolding() -> None:
         "{% for i in range(999999999) %}x{% endfor %}",
         "{{ 'x' * " + str(MAX_RENDERED + 1) + " }}{{ messages[0].content }}",
         "{% broken",
+        "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}{{ messages[0].content }}",
+        "{{ messages[1].content }}{{ messages[0].content }}",
+        "{{ cycler.__init__.__globals__.os.environ }}{{ messages[0].content }}",
     ],
 )
 def test_A07_a_poisoned_template_is_a_clean_error(template: str) -> None:
     with pytest.raises(ModelFileError, match="chat template"):
         scaffold(template, [Message("user", "Hi")])
+
+
+LOOPS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("wild", "told"),
+    [
+        (LOOPS, "more than 2 s"),
+        ("{{ 'x' * 3000000000 }}", "it takes too much memory"),
+        ("{{ 'x' * 20000000 }}", "more than 1 MiB"),
+    ],
+)
+def test_A07_time_and_memory_of_a_template_are_bounded(wild: str, told: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.monotonic()
+    with pytest.raises(ModelFileError, match=rf"sha256 [0-9a-f]{{12}}.*{told}"):
+        scaffold(wild + "{{ messages[0].content }}", [Message("user", "Hi")])
+    assert time.monotonic() - began < 30, "2 s of its own; the rest is for a busy machine"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+def test_a_template_runs_once_for_each_order_of_roles(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+    real = _chat._render
+    monkeypatch.setattr(_chat, "_render", lambda *a: runs.append(1) or real(*a))
+    template = CHATML + "{# once #}"
+    for text in ("a", "b", HOSTILE):
+        assert (text, False) in scaffold(template, [Message("user", text)])
+    scaffold(template, [Message("system", "s"), Message("user", "a")])
+    assert len(runs) == 2
+
+
+def test_templates_of_transformers_render() -> None:
+    template = (
+        "{{ strftime_now('%Y') }}{{ {'a': '<é>'} | tojson }}"
+        "{% generation %}{{ messages[0].content }}{% endgeneration %}"
+    )
+    pieces = scaffold(template, [Message("user", "Hi")])
+    assert pieces == [('2024{"a": "<é>"}', True), ("Hi", False)], "no prompt depends on the day"

@@ -5,8 +5,10 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from fiatkit.errors import ModelFileError, RowProviderError, TransientProviderError
 from fiatkit.models import catalogue, create_chat_model
 from fiatkit.models.protocol import ChatModel
-from fiatkit.models.providers.llama_cpp import LlamaCpp
+from fiatkit.models.providers.llama_cpp import LlamaCpp, Settings, _Worker
 from fiatkit.prompts import reasoning_messages
 from fiatkit.records import Completion, Message, Query, Request, Sampling
 from fiatkit.tasks import load_task
@@ -94,6 +96,36 @@ def test_the_openai_compatible_port_gives_the_same_greedy_rationales(
     assert [c.finish for c in over_http] == [c.finish for c in in_process]
 
 
+SCRIPTS = [
+    "球队以两球优势赢得决赛。",
+    "チームは決勝で勝った。",
+    "팀이 결승에서 이겼다.",
+    "टीम ने फाइनल जीता।",
+    "فاز الفريق بالنهائي.",
+    "ทีมชนะรอบชิงชนะเลิศ",
+    "የቡድኑ አሸናፊ",
+    "Timu ilishinda fainali.",
+    "👩‍👩‍👧 e\u0301 \u200b 3.14",
+    "def f(x):\n    return x",
+]
+
+
+@pytest.mark.parametrize("name", [NAME, "qwen2.5-coder-0.5b"])
+def test_ordinary_text_has_the_ids_of_the_models_own_templating(name: str) -> None:
+    task = load_task("sib200")
+    worker = _Worker(str(catalogue.get(name).gguf), Settings(model=name))
+    try:
+        for text in [*TEXTS, *SCRIPTS]:
+            messages = reasoning_messages(task, Query("1", {"text": text}))
+            ours = worker.prompt_ids(Request(messages, Sampling()))
+            shown = [{"role": m.role, "content": m.content} for m in messages]
+            prompt = worker.post("/apply-template", {"messages": shown})["prompt"]
+            body = {"content": prompt, "add_special": True, "parse_special": True}
+            assert ours == worker.post("/tokenize", body)["tokens"], text
+    finally:
+        worker.stop()
+
+
 def test_the_shared_prefix_stays_warm(in_process: list[Completion]) -> None:
     assert in_process[0].usage.cached_tokens == 0
     for completion in in_process[1:]:
@@ -123,9 +155,18 @@ def test_A09_control_tokens_in_content_are_text() -> None:
     assert [attacked.count(i) for i in (start, end)] == [plain.count(i) for i in (start, end)]
 
 
-def test_choices_are_all_it_can_write() -> None:
-    request = Request((Message("user", "Say a colour."),), Sampling(max_tokens=16))
-    request = Request(request.messages, request.sampling, choices=('"quoted"', "science/tech"))
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ('"quoted"', "science/tech"),
+        ("\U0001f600\U0001f680",),
+        ("खेल\u200d",),
+        ("back\\slash [a-z] ::= #",),
+        ("two\nlines\tand\u00a0more",),
+    ],
+)
+def test_choices_are_all_it_can_write(choices: tuple[str, ...]) -> None:
+    request = Request((Message("user", "Say a colour."),), Sampling(max_tokens=40), choices)
 
     async def ask() -> Completion:
         model = create_chat_model({"provider": "llama_cpp", "model": NAME})
@@ -184,3 +225,69 @@ def test_A12_a_file_that_is_no_model_is_a_clean_error(tmp_path: Path) -> None:
 
     with pytest.raises(ModelFileError, match="cannot load"):
         asyncio.run(ask())
+
+
+PARENT = """
+import asyncio, sys
+from fiatkit.models import create_chat_model
+from fiatkit.records import Message, Request, Sampling
+
+async def main():
+    model = create_chat_model({"provider": "llama_cpp", "model": sys.argv[1]})
+    short = Request((Message("user", "Hi"),), Sampling(max_tokens=1))
+    await model.complete(short)
+    print(model._worker._process.pid, flush=True)
+    await model.complete(Request((Message("user", "Count."),), Sampling(max_tokens=3000)))
+
+asyncio.run(main())
+"""
+
+
+def test_G29_a_parent_that_is_killed_takes_its_worker_with_it() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, NAME], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    time.sleep(0.5)  # it is writing now
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    until = time.monotonic() + 15
+    while is_alive(worker) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not is_alive(worker)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_ctrl_c_does_not_reach_the_worker() -> None:
+    worker = _Worker(str(catalogue.get(NAME).gguf), Settings(model=NAME))
+    try:
+        os.kill(worker._process.pid, signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker._process.wait(timeout=2)
+        body = {"content": "still here", "add_special": False}
+        assert worker.post("/tokenize", body)["tokens"]
+    finally:
+        worker.stop()
+
+
+def test_a_worker_that_does_not_start_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fiatkit.models.providers.llama_cpp.START_SECONDS", 0.3)
+    stuck = tmp_path / "python"
+    stuck.write_text("#!/bin/sh\necho stuck >&2\nexec sleep 60\n")
+    stuck.chmod(0o755)
+    monkeypatch.setattr("fiatkit.models.providers.llama_cpp.sys.executable", str(stuck))
+    began = time.monotonic()
+    with pytest.raises(ModelFileError, match="cannot load.*stuck"):
+        _Worker("model.gguf", Settings(model=NAME))
+    assert time.monotonic() - began < 10

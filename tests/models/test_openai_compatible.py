@@ -1,7 +1,9 @@
 """An OpenAI-compatible endpoint: a real loopback server that misbehaves on purpose."""
 
 import asyncio
+import gzip
 import json
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from fiatkit.errors import (
     FatalProviderError,
     ProviderError,
     RowProviderError,
+    SettingsError,
     TransientProviderError,
 )
 from fiatkit.models import create_chat_model
@@ -159,6 +162,7 @@ def test_G20_missing_usage_is_unknown_not_zero(server: Server) -> None:
         b'{"choices": [{"message": {"content": 7}}]}',
         b"[1]",
         b'{"choices": [{"mess',
+        b"[" * 200_000,
     ],
 )
 def test_G12_G13_G14_what_is_no_completion_is_a_transient_ambiguous_error(
@@ -175,7 +179,10 @@ def test_G12_G13_G14_what_is_no_completion_is_a_transient_ambiguous_error(
     [
         (400, {}, RowProviderError, "http_400", False),
         (401, {}, FatalProviderError, "auth", False),
+        (402, {}, FatalProviderError, "quota", False),
         (403, {}, FatalProviderError, "auth", False),
+        (400, {"error": {"code": "content_filter"}}, RowProviderError, "refused", False),
+        (400, {"error": {"code": "context_length_exceeded"}}, RowProviderError, "too_long", False),
         (404, {}, FatalProviderError, "not_found", False),
         (408, {}, TransientProviderError, "http_408", True),
         (413, {}, RowProviderError, "http_413", False),
@@ -284,3 +291,98 @@ def test_no_key_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch)
     )
     with pytest.raises(FatalProviderError, match="OPENAI_API_KEY holds no key"):
         asyncio.run(model.complete(REQUEST))
+
+
+BOMB = gzip.compress(b" " * 200_000_000)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(200, RowProviderError), (500, ProviderError)])
+def test_G21_a_gzip_bomb_does_not_fill_the_memory(
+    server: Server, status: int, kind: type[ProviderError]
+) -> None:
+    server.send(status, BOMB, {"Content-Encoding": "gzip"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(kind):
+        ask(server)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+
+
+def test_G05_a_compressed_error_is_still_understood(server: Server) -> None:
+    raw = gzip.compress(json.dumps({"error": {"code": "insufficient_quota"}}).encode())
+    server.send(429, raw, {"Content-Encoding": "gzip"})
+    with pytest.raises(FatalProviderError) as caught:
+        ask(server)
+    assert caught.value.reason == "quota"
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+@pytest.mark.parametrize("place", [0, 180, 500])
+def test_A13_a_key_that_the_server_echoes_is_not_shown(
+    server: Server, status: int, place: int
+) -> None:
+    echo = "x" * place + f" Bearer {KEY}, {KEY}; " * 400
+    value: Any = echo.encode() if status == 200 else {"error": {"message": echo, "code": KEY}}
+    server.send(status, value)
+    with pytest.raises(ProviderError) as caught:
+        ask(server)
+    shown = f"{caught.value!r} {caught.value} {caught.value.hint} {caught.value.__context__!r}"
+    assert KEY[:8] not in shown
+
+
+def test_a_refused_request_quotes_what_the_server_says(server: Server) -> None:
+    server.send(400, {"error": {"message": "temperature is not\x1b[31m supported"}})
+    with pytest.raises(RowProviderError) as caught:
+        ask(server)
+    assert "temperature is not" in caught.value.hint
+    assert "\x1b" not in caught.value.hint
+
+
+@pytest.mark.parametrize("bad", ["sk-a\nb", "sk-ä", "sk-\x00b"])
+def test_a_key_of_impossible_characters_is_told_at_once(
+    server: Server, bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": bad})
+    with pytest.raises(FatalProviderError, match="characters that no key has") as caught:
+        ask(server)
+    assert "sk-" not in str(caught.value)
+    assert server.receipts == []
+
+
+def test_blanks_round_a_key_are_not_part_of_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    server.send(200, good())
+    assert ask(server).text == "Yes."
+
+
+def test_a_prompt_that_cannot_be_written_is_the_rows_fault(server: Server) -> None:
+    with pytest.raises(RowProviderError) as caught:
+        ask(server, Request((Message("user", "a\ud800b"),), Sampling()))
+    assert (caught.value.reason, caught.value.ambiguous) == ("request", False)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:1/v1", "ftp://host/v1", "http://u:secret@host:99999/v1", "u:secret@h/v1"]
+)
+def test_an_address_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match="base_url") as caught:
+        create_chat_model({"provider": "openai_compatible", "model": "m", "base_url": url})
+    assert "secret" not in str(caught.value)
+
+
+def test_G17_only_reasoning_is_named(server: Server) -> None:
+    server.send(200, good(message={"content": "", "reasoning_content": "Hm."}))
+    found = ask(server)
+    assert (found.finish, found.text) == ("empty", "")
+    assert "only reasoning" in found.detail
+
+
+def test_G20_impossible_counts_are_unknown(server: Server) -> None:
+    server.send(200, good(usage={"prompt_tokens": -5, "completion_tokens": True}))
+    usage = ask(server).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (None, None)
+
+
+def test_an_ipv6_address_keeps_its_brackets() -> None:
+    assert without_secrets("http://[::1]:8000/v1") == "http://[::1]:8000/v1"

@@ -24,3 +24,8 @@ def create_chat_model(values: dict[str, Any]) -> ChatModel:
     settings = parse(module.Settings, values, f"large ({values.get('provider')})")
     model: ChatModel = module.create(settings)
     return model
+
+
+def provider_names() -> list[str]:
+    """Names that `provider:` may have in a run file."""
+    return registry.names(ROOM)

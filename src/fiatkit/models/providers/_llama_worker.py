@@ -7,11 +7,14 @@ one line and ends when its standard input closes, so that it never outlives its 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 
 def main() -> None:
     """Load the model, tell the address, and wait for the parent to go."""
+    # Ctrl-C reaches the whole process group; the parent decides when this child ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = json.loads(sys.argv[1])
     key = sys.stdin.readline().strip()
     import xllamacpp

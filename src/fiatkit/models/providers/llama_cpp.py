@@ -16,6 +16,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import lru_cache
 from typing import IO, Any
@@ -137,8 +138,14 @@ def _body(request: Request, ids: list[int]) -> dict[str, Any]:
     if sampling.temperature == 0:
         body["samplers"] = ["temperature"]
     if request.choices:
-        body["grammar"] = "root ::= " + " | ".join(json.dumps(c) for c in request.choices)
+        body["grammar"] = "root ::= " + " | ".join(map(_literal, request.choices))
     return body
+
+
+def _literal(text: str) -> str:
+    """A text as a GBNF string; other scripts and emoji stand as they are."""
+    shown = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in shown) + '"'
 
 
 def _completion(answer: dict[str, Any], model: str, seconds: float) -> Completion:
@@ -152,6 +159,13 @@ def _completion(answer: dict[str, Any], model: str, seconds: float) -> Completio
     return Completion(text, finish, usage, model, seconds)
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class _Worker:
     """The child process and the loopback connection to it."""
 
@@ -159,7 +173,7 @@ class _Worker:
         self._timeout = settings.timeout
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
         self._key = secrets.token_hex(16)
-        threads = settings.threads or len(os.sched_getaffinity(0))
+        threads = settings.threads or _cores()
         values = {
             "path": path,
             "context": settings.context,
@@ -174,19 +188,33 @@ class _Worker:
             stderr=self._log,
             text=True,
         )
+        try:
+            self._place = urlsplit(self._address(path))
+            self._tokenize = lru_cache(maxsize=4096)(self._tokenize_now)
+            self._template = self._properties()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _address(self, path: str) -> str:
+        """Give the child its key and wait until it has loaded the model and says where it is."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(self._key + "\n")
-        self._process.stdin.flush()
-        address = self._process.stdout.readline().strip()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(self._key + "\n")
+            self._process.stdin.flush()
+        late = threading.Timer(START_SECONDS, self._process.kill)
+        late.start()
+        try:
+            address = self._process.stdout.readline().strip()
+        finally:
+            late.cancel()
         if not address:
             self._process.wait()
             last = self.last_words()
             if "No module named 'xllamacpp'" in last:
                 raise MissingExtraError("xllamacpp", "local", "A large model in process")
             raise ModelFileError(f'llama.cpp cannot load "{path}". {last}')
-        self._place = urlsplit(address)
-        self._tokenize = lru_cache(maxsize=4096)(self._tokenize_now)
-        self._template = self._properties()
+        return address
 
     def _properties(self) -> str:
         properties = self._call("GET", "/props", None)
@@ -220,7 +248,9 @@ class _Worker:
             raw = response.read()
         if response.status != 200:
             text = raw[:300].decode(errors="replace")
-            raise RowProviderError(f"llama.cpp refused the request: {text}", reason="refused")
+            raise RowProviderError(
+                f"llama.cpp answered {response.status}: {text}", reason=f"http_{response.status}"
+            )
         answer: dict[str, Any] = json.loads(raw)
         return answer
 

@@ -7,13 +7,15 @@ the ledger knows. The key comes from the environment and is never part of a mess
 from __future__ import annotations
 
 import asyncio
+import base64
 import email.utils
 import json
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field
 
@@ -22,6 +24,7 @@ from fiatkit.errors import (
     MissingExtraError,
     ProviderError,
     RowProviderError,
+    SettingsError,
     TransientProviderError,
 )
 from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
@@ -29,6 +32,8 @@ from fiatkit.settings import Strict
 
 MAX_BYTES = 8 * 1024 * 1024
 LONGEST_WAIT = 24 * 3600.0
+SEARCHED, SHOWN = 4096, 200
+ROW_REASONS = {"context_length_exceeded": "too_long", "content_filter": "refused"}
 FINISH: dict[str, Finish] = {
     "stop": "stop",
     "length": "length",
@@ -69,6 +74,7 @@ class OpenAICompatible:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.slots = settings.concurrency
+        _check_address(settings.base_url)
         self.place = without_secrets(settings.base_url)
         self.identity = ModelIdentity(
             "openai_compatible",
@@ -77,27 +83,32 @@ class OpenAICompatible:
             settings.revision,
         )
         self._client: Any = None
+        self._key = os.environ.get(settings.api_key_env, "").strip()
 
     async def complete(self, request: Request) -> Completion:
         """Make one attempt within the deadline."""
         client = self._open()
         began = time.monotonic()
+        content, failed = b"", None
         try:
             async with asyncio.timeout(self.settings.timeout):
                 arguments = _arguments(self.settings.model, request)
                 streaming = client.chat.completions.with_streaming_response
                 async with streaming.create(**arguments) as response:
                     content = await _capped(response)
-        except TimeoutError:
-            raise TransientProviderError(
-                f'No whole answer of "{self.place}" within {self.settings.timeout:g} s.',
-                "Raise large.timeout, or lower large.concurrency.",
-                reason="timeout",
-                ambiguous=True,
-            ) from None
         except Exception as error:
-            raise self._mapped(error) from None
-        return _completion(content, request, time.monotonic() - began)
+            failed = self._mapped(error)
+        if failed:  # raised out here, so that it carries no error of the SDK, which holds the key
+            raise failed
+        try:
+            return _completion(content, request, time.monotonic() - began)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            failed = TransientProviderError(
+                f"The answer is not a chat completion: {self._quoted(content)!r}.",
+                reason="bad_response",
+                ambiguous=True,
+            )
+        raise failed
 
     async def close(self) -> None:
         """Close the connections."""
@@ -108,31 +119,49 @@ class OpenAICompatible:
     def _open(self) -> Any:
         if self._client is None:
             try:
-                import httpx2
                 import openai
+
+                from fiatkit.models.providers._http import Client
             except ImportError:
                 raise MissingExtraError("openai", "openai", "A remote large model") from None
-            key = os.environ.get(self.settings.api_key_env, "")
-            local = (urlsplit(self.place).hostname or "") in ("localhost", "127.0.0.1", "::1")
-            if not key and not local:
-                raise FatalProviderError(
-                    f"The environment variable {self.settings.api_key_env} holds no key "
-                    f'for "{self.place}".',
-                    f"Set it: export {self.settings.api_key_env}=...",
-                    reason="auth",
-                )
+            self._check_key()
             self._client = openai.AsyncOpenAI(
-                api_key=key or "none",
+                api_key=self._key or "none",
                 base_url=self.settings.base_url,
                 max_retries=0,
                 timeout=self.settings.timeout,
-                http_client=httpx2.AsyncClient(
-                    follow_redirects=False,
-                    timeout=self.settings.timeout,
-                    limits=httpx2.Limits(max_connections=self.slots),
-                ),
+                http_client=Client(self.settings.timeout, self.slots),
             )
         return self._client
+
+    def _check_key(self) -> None:
+        name = self.settings.api_key_env
+        local = (urlsplit(self.place).hostname or "") in ("localhost", "127.0.0.1", "::1")
+        if not self._key and not local:
+            raise FatalProviderError(
+                f'The environment variable {name} holds no key for "{self.place}".',
+                f"Set it: export {name}=...",
+                reason="auth",
+            )
+        if not (self._key.isascii() and self._key.replace(" ", "").isprintable()):
+            raise FatalProviderError(
+                f"The key in the environment variable {name} holds characters that no key has.",
+                "Copy it again, without line breaks.",
+                reason="auth",
+            )
+
+    def _quoted(self, raw: bytes) -> str:
+        """The head of what a server wrote, without the key, should it echo that.
+
+        Far more is searched than is shown, and a mask is as long as what it hides, so that no
+        key is cut in two by the end of what is searched.
+        """
+        text = raw[:SEARCHED].decode(errors="replace")
+        if self._key:
+            coded = base64.b64encode(self._key.encode()).decode()
+            for form in (self._key, quote(self._key, safe=""), coded):
+                text = text.replace(form, "*" * len(form))
+        return text[:SHOWN]
 
     def _mapped(self, error: Exception) -> ProviderError:
         """Turn an SDK error into one of ours. Nothing of the request is quoted."""
@@ -141,19 +170,31 @@ class OpenAICompatible:
 
         if isinstance(error, ProviderError):
             return error
+        if isinstance(error, TimeoutError):
+            return TransientProviderError(
+                f'No whole answer of "{self.place}" within {self.settings.timeout:g} s.',
+                "Raise large.timeout, or lower large.concurrency.",
+                reason="timeout",
+                ambiguous=True,
+            )
         if isinstance(error, openai.APIStatusError):
-            return _by_status(error, self.place)
-        cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
-        refused = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
-        what = type(cause or error).__name__
-        if isinstance(cause or error, openai.APIError | httpx2.HTTPError | OSError | ValueError):
+            return _by_status(error, self.place, self._quoted)
+        cause = error
+        if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, Exception):
+            cause = error.__cause__
+        never_sent = httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout
+        unsent = isinstance(cause, never_sent)
+        what = type(cause).__name__
+        if isinstance(cause, openai.APIError | httpx2.HTTPError | OSError):
             return TransientProviderError(
                 f'The connection to "{self.place}" failed ({what}).',
                 "Check large.base_url and whether the server runs.",
-                reason="connect" if refused else "connection",
-                ambiguous=not refused,
+                reason="connect" if unsent else "connection",
+                ambiguous=not unsent,
             )
-        return RowProviderError(f'"{self.place}" could not be asked ({what}).', reason="request")
+        return RowProviderError(
+            f'The request to "{self.place}" cannot be written ({what}).', reason="request"
+        )
 
 
 async def _capped(response: Any) -> bytes:
@@ -191,21 +232,13 @@ def _arguments(model: str, request: Request) -> dict[str, Any]:
 
 
 def _completion(raw: bytes, request: Request, seconds: float) -> Completion:
-    """Read an answer without trusting its shape (G13, G14, G16 to G20)."""
-    try:
-        value = json.loads(raw)
-        choice = value["choices"][0]
-        message = choice["message"]
-        text = message.get("content")
-        if text is not None and not isinstance(text, str):
-            raise TypeError
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        shown = raw[:200].decode(errors="replace")
-        raise TransientProviderError(
-            f"The answer is not a chat completion: {shown!r}.",
-            reason="bad_response",
-            ambiguous=True,
-        ) from None
+    """Read an answer without trusting its shape. Raises ValueError, TypeError and the like."""
+    value = json.loads(raw)
+    choice = value["choices"][0]
+    message = choice["message"]
+    text = message.get("content")
+    if text is not None and not isinstance(text, str):
+        raise TypeError("content is no text")
     finish = FINISH.get(str(choice.get("finish_reason")), "error")
     if message.get("refusal"):
         finish, text = "refused", str(message["refusal"])
@@ -215,6 +248,8 @@ def _completion(raw: bytes, request: Request, seconds: float) -> Completion:
     if finish == "stop" and not text.strip():
         finish = "empty"
     detail = "" if finish != "error" else f"finish_reason {choice.get('finish_reason')}"
+    if finish == "empty" and (message.get("reasoning_content") or message.get("reasoning")):
+        detail = "only reasoning was written; raise max_tokens"
     return Completion(text, finish, _usage(value), str(value.get("model", "")), seconds, detail)
 
 
@@ -237,17 +272,18 @@ def _usage(value: dict[str, Any]) -> Usage:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if good else None
 
 
-def _by_status(error: Any, place: str) -> ProviderError:
+def _by_status(error: Any, place: str, quoted: Callable[[bytes], str]) -> ProviderError:
     """One table from HTTP status to what it means for the run."""
     status = int(error.status_code)
     body = error.body if isinstance(error.body, dict) else {}
-    code = str(body.get("code") or body.get("type") or "")
+    code = quoted(str(body.get("code") or body.get("type") or "").encode(errors="replace"))
     said = f'"{place}" answered {status}'
-    said += f" ({code})." if code.replace("_", "").isalnum() else "."
-    if status == 429 and "quota" in code:
+    said += f" ({code})." if code.replace("_", "").isalnum() and len(code) < 60 else "."
+    if status == 402 or (status == 429 and "quota" in code):
         return FatalProviderError(said, "The account has no quota left.", reason="quota")
     if status == 429:
         wait = retry_after(error.response.headers, time.time())
@@ -264,7 +300,9 @@ def _by_status(error: Any, place: str) -> ProviderError:
     if 300 <= status < 400:
         hint = "Redirects are not followed; give the final address as large.base_url."
         return FatalProviderError(said, hint, reason="redirect")
-    return RowProviderError(said, reason=f"http_{status}")
+    words = quoted(str(body.get("message") or "").encode(errors="replace"))
+    hint = f"It says: {words!r}" if words else ""
+    return RowProviderError(said, hint, reason=ROW_REASONS.get(code, f"http_{status}"))
 
 
 def retry_after(headers: Any, now: float) -> float | None:
@@ -289,9 +327,24 @@ def retry_after(headers: Any, now: float) -> float | None:
     return seconds
 
 
+def _check_address(url: str) -> None:
+    """Refuse what is no address, without showing a password that may stand in it."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        shown = url.rpartition("@")[2].partition("?")[0]
+        raise SettingsError(
+            f'large.base_url: "{shown}" is no address.', "It looks like this: https://host/v1"
+        )
+
+
 def without_secrets(url: str) -> str:
     """The address without user name, password, query or fragment."""
     parts = urlsplit(url)
     host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
     place = f"{host}:{parts.port}" if parts.port else host
     return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))

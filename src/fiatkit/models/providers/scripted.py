@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 
 from pydantic import Field, field_validator
 
@@ -34,11 +35,15 @@ class Settings(Strict):
     @field_validator("answers")
     @classmethod
     def _expressions(cls, value: dict[str, str]) -> dict[str, str]:
-        for expression in value:
+        for expression, text in value.items():
             try:
                 re.compile(expression)
             except re.error as error:
                 raise ValueError(f'"{expression}" is no regular expression: {error}') from None
+            try:
+                re.sub(f"{expression}\n|", text, "")
+            except (re.error, IndexError) as error:
+                raise ValueError(f'"{text}" cannot answer "{expression}": {error}') from None
         return value
 
 
@@ -63,7 +68,7 @@ class Scripted:
         self.calls += 1
         await asyncio.sleep(self.settings.latency)
         asked = request.messages[-1].content
-        text = next(filter(None, self._matches(asked)), self.settings.default)
+        text = next(self._matches(asked), self.settings.default)
         if request.choices and text not in request.choices:
             text = request.choices[0]
         finish: Finish = "stop" if text.strip() else "empty"
@@ -71,9 +76,10 @@ class Scripted:
         usage = Usage(read, len(text.split()), 0)
         return Completion(text, finish, usage, self.settings.model)
 
-    def _matches(self, asked: str) -> list[str]:
-        found = ((re.search(rule, asked), text) for rule, text in self.settings.answers.items())
-        return [match.expand(text) for match, text in found if match]
+    def _matches(self, asked: str) -> Iterator[str]:
+        for rule, text in self.settings.answers.items():
+            if match := re.search(rule, asked):
+                yield match.expand(text)
 
     async def close(self) -> None:
         """Nothing to free."""
