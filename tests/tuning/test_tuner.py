@@ -113,7 +113,7 @@ def test_lora_leaves_the_base_as_it_was(load: Callable[[], SmallModel]) -> None:
     assert trainable and all("lora_" in name for name in trainable)
 
 
-def overfit(small: SmallModel, settings: TuningSettings) -> None:
+def check_overfits(small: SmallModel, settings: TuningSettings) -> None:
     """Tune on eight rows until the model writes each target and stops."""
     result = tune(small, PAIRS, settings, seed=0)
     assert result.history[-1]["loss"] < 0.05
@@ -123,7 +123,7 @@ def overfit(small: SmallModel, settings: TuningSettings) -> None:
 
 
 def test_a_tiny_model_overfits_eight_rows(load: Callable[[], SmallModel]) -> None:
-    overfit(load(), TuningSettings(method="full", epochs=80, learning_rate=0.01))
+    check_overfits(load(), TuningSettings(method="full", epochs=80, learning_rate=0.01))
 
 
 def test_lora_learns_on_a_tiny_model(load: Callable[[], SmallModel]) -> None:
@@ -133,7 +133,7 @@ def test_lora_learns_on_a_tiny_model(load: Callable[[], SmallModel]) -> None:
 
 @pytest.mark.weights
 def test_lora_overfits_eight_rows_on_real_weights() -> None:
-    overfit(SmallModel.load("smollm2-135m"), TuningSettings(epochs=16, learning_rate=1e-3))
+    check_overfits(SmallModel.load("smollm2-135m"), TuningSettings(epochs=16, learning_rate=1e-3))
 
 
 def test_the_best_epoch_is_kept(load: Callable[[], SmallModel]) -> None:
