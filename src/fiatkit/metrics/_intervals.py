@@ -1,8 +1,10 @@
 """Scores with bootstrap intervals: whole groups are resampled, never single rows of one.
 
 A score over several languages is their unweighted mean, each recomputed in every resample; a
-language without a score leaves the mean without one. A resample that lacks a language by chance,
-possible only where groups cross languages, takes the mean over those that it has.
+language without a score leaves the mean without one. Where a benchmark says which languages its
+mean is over, exactly these are averaged, and one without rows leaves it undefined. A resample that
+lacks a language by chance, possible only where groups cross languages, takes the mean over those
+that it has.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ def evaluate(
     rows: Sequence[ScoredRow],
     labels: Sequence[str] | None,
     *,
+    averaged: Sequence[str] = (),
     resamples: int = 1000,
     seed: int = 0,
 ) -> Score:
@@ -77,6 +80,7 @@ def evaluate(
         metric: a name of the room.
         rows: test rows with a recipe's predictions; failed ones count as wrong.
         labels: the task's label set, or None.
+        averaged: the languages whose mean is the score; without them, all that the rows have.
         resamples: bootstrap resamples of whole groups.
         seed: of the resampling.
 
@@ -84,12 +88,11 @@ def evaluate(
         DataError: there are no rows, two of one id, or a probability that is no number.
     """
     check(rows)
-    measure = _Measure(metric, rows, labels)
+    measure = _Measure(metric, rows, labels, averaged)
     value = _number(measure.macro()[0])
     low = high = None
     if value is not None:
         low, high = interval(measure.spread(resamples, seed))
-    module = _module(metric)
     return Score(
         metric,
         value,
@@ -100,7 +103,7 @@ def evaluate(
         group_count(rows),
         measure.by_language(),
         dict(Counter(row.prediction.status for row in rows)),
-        module.detail(rows, labels or ()) if hasattr(module, "detail") else {},
+        measure.detail(),
     )
 
 
@@ -110,6 +113,7 @@ def difference(
     b: Seeds | Sequence[ScoredRow],
     labels: Sequence[str] | None,
     *,
+    averaged: Sequence[str] = (),
     paired_seeds: bool = False,
     resamples: int = 2000,
     seed: int = 0,
@@ -121,6 +125,7 @@ def difference(
         a: recipe A's rows, or one list of rows a seed.
         b: recipe B's, likewise; all lists hold the same ids.
         labels: the task's label set, or None.
+        averaged: the languages whose mean is the score, as in `evaluate`.
         paired_seeds: the lists of A and B belong to the same seeds in the same order (so each
             pair was tuned on the same rows): a resample draws the same seeds on both sides.
         resamples: bootstrap resamples: of groups, and of seeds as a second level.
@@ -137,7 +142,7 @@ def difference(
     check_same(lists)
     if paired_seeds and len(first) != len(second):
         raise DataError(f"{len(first)} seeds cannot be paired with {len(second)}.")
-    measures = [_Measure(metric, rows, labels) for rows in lists]
+    measures = [_Measure(metric, rows, labels, averaged) for rows in lists]
     points = np.array([measure.macro()[0] for measure in measures])
     value = float(points[: len(first)].mean() - points[len(first) :].mean())
     if math.isnan(value):
@@ -159,13 +164,15 @@ def spread(
     seeds: Seeds,
     labels: Sequence[str] | None,
     *,
+    averaged: Sequence[str] = (),
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float | None, float | None]:
     """95 % interval of a recipe's mean over seeds: groups and seeds are resampled together."""
     lists = _seeds(seeds)
     check_same(lists)
-    table = [_Measure(metric, rows, labels).spread(resamples, seed) for rows in lists]
+    measures = [_Measure(metric, rows, labels, averaged) for rows in lists]
+    table = [measure.spread(resamples, seed) for measure in measures]
     return interval(_over_seeds(np.stack(table, axis=1), np.random.default_rng((seed, 1))))
 
 
@@ -191,7 +198,11 @@ class _Measure:
     """A metric bound to rows: its score under any weighting of them, whole and by language."""
 
     def __init__(
-        self, metric: str, rows: Sequence[ScoredRow], labels: Sequence[str] | None
+        self,
+        metric: str,
+        rows: Sequence[ScoredRow],
+        labels: Sequence[str] | None,
+        averaged: Sequence[str] = (),
     ) -> None:
         self.rows = rows
         self._module = _module(metric)
@@ -205,6 +216,8 @@ class _Measure:
         for index, row in enumerate(rows):
             places.setdefault(row.example.query.language, []).append(index)
         self._places = {name: np.array(places[name]) for name in sorted(places)}
+        self._averaged = list(averaged) or list(self._places)
+        self._absent = [name for name in self._averaged if name not in self._places]
 
     def overall(self) -> float:
         """The score over all rows, each counted once."""
@@ -223,18 +236,32 @@ class _Measure:
         """Unweighted mean over languages for each weighting; NaN where one is undefined."""
         if weights is None:
             weights = np.ones((1, len(self.rows)))
+        if self._absent:
+            return np.full(len(weights), np.nan)
         total = np.zeros(len(weights))
         present = np.zeros(len(weights))
-        for found in self._places.values():
+        for found in (self._places[name] for name in self._averaged):
             part = weights if len(found) == len(self.rows) else weights[:, found]
             there = part.sum(axis=1) > 0
             total[there] += self._score(part[there], found)
             present += there
-        return np.asarray(total / present)
+        return np.asarray(
+            np.divide(total, present, where=present > 0, out=np.full(len(weights), np.nan))
+        )
+
+    def detail(self) -> dict[str, Any]:
+        """What must be printed with the score: the metric's own, and whom the mean is over."""
+        found = getattr(self._module, "detail", None)
+        told: dict[str, Any] = dict(found(self.rows, self._labels)) if found else {}
+        if self._averaged != list(self._places):
+            told["averaged"] = self._averaged
+        if self._absent:
+            told["languages_missing"] = self._absent
+        return told
 
     def spread(self, resamples: int, seed: int) -> np.ndarray:
         """The macro score in each resample [resamples]."""
-        if not self._defined:
+        if not self._defined or self._absent:
             return np.full(resamples, np.nan)
         return np.concatenate([self.macro(w) for w in resampled(self.rows, resamples, seed)])
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from fiatkit.errors import DataError
 from fiatkit.records import ScoredRow
@@ -68,3 +70,34 @@ def check_same(lists: Sequence[Sequence[ScoredRow]]) -> None:
                     f'The row "{mine.id}" has another target, group or language on the other side.',
                     "Two recipes can be compared on the same test rows only.",
                 )
+
+
+def best_of_references(row: ScoredRow, score: Callable[[str, str], float]) -> float:
+    """The best `score(reference, answer)` over all accepted answers; 0 for a failed row."""
+    answer = answer_of(row)
+    if answer is None:
+        return 0.0
+    return max(score(reference, answer) for reference in row.example.references)
+
+
+def f1_by_label(rows: Sequence[ScoredRow], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F1 of each label that occurs in the targets, and how often it does, for each weighting.
+
+    Args:
+        rows: n rows.
+        weights: [resamples, n], how often each row counts.
+
+    Returns:
+        F1, 0 to 1, and the targets' counts, both [resamples, labels by name]. F1 is 0 where the
+        label occurs in no target of the resample.
+    """
+    names = sorted({row.example.target for row in rows})
+    number = {name: index for index, name in enumerate(names)}
+    target = np.array([number[row.example.target] for row in rows])
+    answers = [answer_of(row) for row in rows]
+    answer = np.array([-1 if a is None else number.get(a, -1) for a in answers])
+    is_target = target[:, None] == np.arange(len(names))
+    is_answer = answer[:, None] == np.arange(len(names))
+    hits = weights @ (is_target & is_answer)
+    wanted, given = weights @ is_target, weights @ is_answer
+    return np.divide(2 * hits, wanted + given, where=wanted > 0, out=np.zeros_like(hits)), wanted

@@ -59,7 +59,7 @@ def weighted(
     """
     label = positive_label(labels) if positive is None else positive
     truth = np.array([r.example.target == label for r in rows])
-    scores = np.array([_probability(row, label) for row in rows])
+    scores = np.array([probability(row, label) for row in rows])
     return np.asarray(100 * average_precision(truth, scores, weights))
 
 
@@ -87,7 +87,7 @@ def average_precision(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray
     return np.asarray(np.divide(total, positives, where=positives > 0, out=undefined))
 
 
-def _probability(row: ScoredRow, label: str) -> float:
+def probability(row: ScoredRow, label: str) -> float:
     """The probability of the positive label; the worst one for a row that failed."""
     given = row.prediction.probabilities
     if row.prediction.status != "ok" or given is None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fiatkit.metrics._rows import answer_of
+from fiatkit.metrics._rows import f1_by_label
 from fiatkit.records import ScoredRow
 
 LABEL = "Macro F1"
@@ -27,16 +27,7 @@ def weighted(rows: Sequence[ScoredRow], weights: np.ndarray, labels: Sequence[st
     Returns:
         [resamples], 0 to 100.
     """
-    names = sorted({row.example.target for row in rows})
-    number = {name: index for index, name in enumerate(names)}
-    target = np.array([number[row.example.target] for row in rows])
-    answers = [answer_of(row) for row in rows]
-    answer = np.array([-1 if a is None else number.get(a, -1) for a in answers])
-    is_target = target[:, None] == np.arange(len(names))
-    is_answer = answer[:, None] == np.arange(len(names))
-    hits = weights @ (is_target & is_answer)
-    wanted, given = weights @ is_target, weights @ is_answer
-    f1 = np.divide(2 * hits, wanted + given, where=wanted > 0, out=np.zeros_like(hits))
+    f1, wanted = f1_by_label(rows, weights)
     counted = (wanted > 0).sum(axis=1)
     undefined = np.full(len(weights), np.nan)
     mean = np.divide(f1.sum(axis=1), counted, where=counted > 0, out=undefined)
