@@ -69,8 +69,9 @@ def _large(plan: Plan) -> Iterator[Finding]:
     values = plan.config.large.values_for_provider()
     from fiatkit.models import catalogue, create_chat_model
 
-    if values["provider"] == "llama_cpp":
-        yield _package("xllamacpp", "local")
+    needed = {"llama_cpp": "xllamacpp", "transformers": "transformers"}
+    if values["provider"] in needed:
+        yield _package(needed[values["provider"]], "local")
         name = str(values.get("model"))
         if name in catalogue.names() and not catalogue.is_cached(name):
             yield Finding("note", f'large model "{name}" is not here yet: fiat models get {name}')

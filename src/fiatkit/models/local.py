@@ -6,14 +6,17 @@ control tokens, everything else as literal text. Only a rationale may be cut.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiatkit.errors import MissingExtraError, ModelFileError
+from fiatkit.errors import EnvironmentProblem, MissingExtraError, ModelFileError
 from fiatkit.models import catalogue
 from fiatkit.models._chat import scaffold
+from fiatkit.models._devices import choose as choose_device
+from fiatkit.models._devices import cores, memory_told, precision
+from fiatkit.models._literal import Literal
 from fiatkit.records import Message, SmallPrompt
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ class SmallModel:
         self.model = model
         self.tokenizer = tokenizer
         self.identity = identity
+        self._literal = Literal(tokenizer)
         self.context = int(getattr(model.config, "max_position_embeddings", 2048))
         template = getattr(tokenizer, "chat_template", None)
         self.has_template = isinstance(template, str)
@@ -66,24 +70,11 @@ class SmallModel:
             ModelFileError: weights missing, of a refused kind, or of an architecture whose
                 answers cannot be scored exactly.
         """
-        try:
-            import torch
-            import transformers
-        except ImportError:
-            raise MissingExtraError("torch", "local", "A small model") from None
         folder, identity = catalogue.resolve_transformers(ref)
-        transformers.utils.logging.disable_progress_bar()
-        transformers.logging.set_verbosity_error()
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-        place = _device(device)
-        dtype = torch.bfloat16 if place == "cuda" else torch.float32
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-            model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        except (OSError, ValueError, KeyError) as error:
-            first = str(error).splitlines()[0]
-            raise ModelFileError(f'transformers cannot load "{ref}": {first}') from None
-        return cls(model.to(place).eval(), tokenizer, identity)
+        place = choose_device(device)
+        with memory_told(f'loading the small model "{ref}"', place, "Take a smaller model."):
+            model, tokenizer = load_transformers(folder, ref, device=place)
+        return cls(model, tokenizer, identity)
 
     # -- text to ids -----------------------------------------------------------------------------
 
@@ -117,11 +108,6 @@ class SmallModel:
     def _special(self, text: str) -> tuple[int, ...]:
         """Ids of scaffolding: control tokens are control tokens."""
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _literal(self, text: str) -> tuple[int, ...]:
-        """Ids of content: control tokens are the characters they are written with."""
-        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-        return tuple(encoded["input_ids"])
 
     def encode(self, prompt: SmallPrompt, *, max_length: int, reserve: int) -> Encoded:
         """Tokenise a prompt, cutting the rationale from its end if it would be too long.
@@ -337,11 +323,37 @@ def _mask(lengths: torch.Tensor, width: int, new: int) -> torch.Tensor:
     return torch.cat([old, torch.ones_like(old[:, :1]).expand(-1, new)], dim=1).long()
 
 
-def _device(wanted: str) -> str:
-    import torch
+def load_transformers(
+    folder: Path, ref: str, *, device: str, dtype: str = "auto", threads: int | None = None
+) -> tuple[Any, Any]:
+    """Load weights and tokenizer from a folder that the catalogue has resolved.
 
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    Args:
+        folder: config, tokenizer and safetensors.
+        ref: the user's name for it, for messages.
+        device: "cpu", "cuda" or "mps".
+        dtype: a torch dtype's name, or "auto".
+        threads: default: all cores that this process may use.
+
+    Returns:
+        The model in evaluation mode, and its tokenizer.
+    """
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        raise MissingExtraError("transformers", "local", "A model in process") from None
+    transformers.utils.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(threads or cores())
+    kind = precision(device) if dtype == "auto" else getattr(torch, dtype)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=kind)
+    except ImportError as error:
+        first = str(error).strip().splitlines()[0]
+        raise EnvironmentProblem(f'"{ref}" needs a package that is not here: {first}') from None
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).splitlines()[0]
+        raise ModelFileError(f'transformers cannot load "{ref}": {first}') from None
+    return model.to(device).eval(), tokenizer

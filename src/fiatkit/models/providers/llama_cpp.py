@@ -33,6 +33,7 @@ from fiatkit.errors import (
 )
 from fiatkit.models import catalogue
 from fiatkit.models._chat import PLAIN, scaffold, token_ids
+from fiatkit.models._devices import cores
 from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
 from fiatkit.settings import Strict
 
@@ -159,13 +160,6 @@ def _completion(answer: dict[str, Any], model: str, seconds: float) -> Completio
     return Completion(text, finish, usage, model, seconds)
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class _Worker:
     """The child process and the loopback connection to it."""
 
@@ -173,7 +167,7 @@ class _Worker:
         self._timeout = settings.timeout
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
         self._key = secrets.token_hex(16)
-        threads = settings.threads or _cores()
+        threads = settings.threads or cores()
         values = {
             "path": path,
             "context": settings.context,
