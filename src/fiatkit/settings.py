@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,10 +88,25 @@ def parse(model: type[S], values: Any, source: str, node: yaml.Node | None = Non
         raise SettingsError(*_explain(model, error, source, node)) from None
 
 
-def load(model: type[S], path: Path) -> S:
-    """Read a YAML file as `model`."""
+def load(model: type[S], path: Path, *, base: Callable[[str], Path] | None = None) -> S:
+    """Read a YAML file as `model`.
+
+    Args:
+        model: what the values must fit.
+        path: the file.
+        base: where given, a file may say `extends: NAME`: the file that `base` finds by this name
+            gives every key that the file itself does not.
+    """
     values, node = _read(path)
-    return parse(model, values, str(path), node)
+    return parse(model, _extended(values, base) if base else values, str(path), node)
+
+
+def _extended(values: Any, base: Callable[[str], Path]) -> Any:
+    """The values on top of those of the file that they extend, if they do."""
+    if not isinstance(values, dict) or not isinstance(values.get("extends"), str):
+        return values
+    below = _extended(read_yaml(base(values["extends"])), base)
+    return {**below, **{key: value for key, value in values.items() if key != "extends"}}
 
 
 def _explain(

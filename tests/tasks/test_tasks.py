@@ -7,7 +7,7 @@ import pytest
 
 from fiatkit.errors import DataError, FiatError, SettingsError, UnknownNameError
 from fiatkit.settings import parse
-from fiatkit.tasks import DataSettings, Task, load_data, load_queries, load_task, task_names
+from fiatkit.tasks import DataSettings, Task, load_data, load_queries, load_task
 
 VALUES = {
     "name": "toy",
@@ -32,12 +32,6 @@ def rows(folder: Path, *lines: str, head: str = "id,text,label") -> DataSettings
 
 
 GOOD = [f"{i},text {i},{['neg', 'negative'][i % 2]}" for i in range(8)]
-
-
-def test_the_built_in_tasks_load() -> None:
-    assert task_names() == ["attribution", "cross_language_qa", "sib200"]
-    for name in task_names():
-        assert load_task(name).exemplar_list
 
 
 def test_defaults_depend_on_the_kind_of_task() -> None:

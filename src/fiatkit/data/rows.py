@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fiatkit import registry
@@ -14,11 +14,21 @@ ROOM = "data.readers"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record of a file. `line` is 1-based: where the record begins."""
+    """One record of a file. `line` is 1-based: where the record begins.
+
+    `folder` is the name of the folder if it was read as a whole, else empty.
+    """
 
     file: str
     line: int
     values: Mapping[str, object]
+    folder: str = ""
+
+    @property
+    def source(self) -> str:
+        """What ids are made of, with the line: the file's name, under the folder's if read so."""
+        name = Path(self.file).name
+        return f"{self.folder}/{name}" if self.folder else name
 
     @property
     def place(self) -> str:
@@ -27,7 +37,7 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a file by the reader that claims its suffix.
+    """Read a file by the reader that claims its suffix, or every such file of a folder.
 
     Raises:
         DataError: no reader for the suffix, a file that cannot be read, a malformed record, or
@@ -35,6 +45,14 @@ def read_rows(path: Path) -> list[Row]:
     """
     readers = {name: registry.get(ROOM, name) for name in registry.names(ROOM)}
     suffixes = {suffix: module for module in readers.values() for suffix in module.SUFFIXES}
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+        if not files:
+            raise DataError(
+                f'The folder "{path}" holds no file that can be read; readers exist for '
+                f"{', '.join(sorted(suffixes))}."
+            )
+        return [replace(row, folder=path.name) for file in files for row in read_rows(file)]
     reader = suffixes.get(path.suffix.lower())
     if reader is None:
         raise DataError(

@@ -55,10 +55,10 @@ def _data(plan: Plan) -> Iterator[Finding]:
         yield Finding("ok" if rows else "note", told)
     for note in plan.data.notes:
         yield Finding("note", note)
-    if plan.task.labels:
+    if plan.task.choices:
         counts = Counter(row.target for row in plan.data.train)
-        told = ", ".join(f"{label} {counts[label]}" for label in plan.task.labels)
-        missing = any(counts[label] == 0 for label in plan.task.labels)
+        told = ", ".join(f"{label} {counts[label]}" for label in plan.task.choices)
+        missing = any(counts[label] == 0 for label in plan.task.choices)
         yield Finding("note" if missing else "ok", f"training labels: {told}")
 
 

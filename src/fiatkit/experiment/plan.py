@@ -96,7 +96,7 @@ def make_plan(config: RunConfig) -> Plan:
 
 def _cells(config: RunConfig, task: Task) -> list[Cell]:
     cells: list[Cell] = []
-    if config.floors and task.labels:
+    if config.floors and task.choices:
         cells += [
             Cell(name, size, seed)
             for name in FLOORS
@@ -104,7 +104,7 @@ def _cells(config: RunConfig, task: Task) -> list[Cell]:
             for seed in config.seeds
         ]
     names = list(config.recipes)
-    if "icl" in names and task.labels and "icl_constrained" not in names:
+    if "icl" in names and task.choices and "icl_constrained" not in names:
         names.insert(names.index("icl") + 1, "icl_constrained")
     cells += [Cell(name, None, None) for name in names if not NAMED[name].tune]
     cells += [

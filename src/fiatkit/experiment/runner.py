@@ -120,7 +120,7 @@ def _floor_cell(plan: Plan, cell: Cell) -> None:
     began = time.monotonic()
     train = plan.train_rows(cell)
     queries = [e.query for e in plan.data.test]
-    predictions = predict_floor(cell.recipe, train, queries, plan.task.labels or [])
+    predictions = predict_floor(cell.recipe, train, queries, plan.task.choices or [])
     record = {
         "label": FLOOR_LABELS[cell.recipe],
         "train_groups": folder.distinct_groups(train),
@@ -179,8 +179,11 @@ def score(
 ) -> dict[str, Score]:
     """All metrics of the task; those that a recipe's predictions do not allow are left out."""
     rows = [ScoredRow(e, p) for e, p in zip(examples, predictions, strict=True)]
-    labels = plan.task.labels
-    return {name: metrics.evaluate(name, rows, labels) for name in plan.task.metrics}
+    task = plan.task
+    return {
+        name: metrics.evaluate(name, rows, task.choices, averaged=task.averaged)
+        for name in task.metrics
+    }
 
 
 def usage_of(rationales: Sequence[Rationale]) -> dict[str, Any]:

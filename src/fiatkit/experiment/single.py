@@ -112,7 +112,11 @@ def evaluate_file(
         )
     rows = [ScoredRow(e, found.get(e.id) or _absent(e)) for e in examples]
     counts = Counter(row.prediction.status for row in rows)
-    return {m: metrics.evaluate(m, rows, task.labels) for m in task.metrics}, dict(counts)
+    scores = {
+        name: metrics.evaluate(name, rows, task.choices, averaged=task.averaged)
+        for name in task.metrics
+    }
+    return scores, dict(counts)
 
 
 def _absent(example: Example) -> Prediction:

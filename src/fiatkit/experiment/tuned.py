@@ -71,7 +71,7 @@ def tune_recipe(
     def dev_score() -> float:
         found = predictor.predict([e.query for e in dev], rationales)
         rows = [ScoredRow(e, p) for e, p in zip(dev, found, strict=True)]
-        value = metrics.corpus(task.metrics[0], rows, task.labels)
+        value = metrics.corpus(task.metrics[0], rows, task.choices)
         return 0.0 if value is None else float(value)
 
     result = tune(

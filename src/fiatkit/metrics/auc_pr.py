@@ -17,6 +17,7 @@ from fiatkit.errors import DataError
 from fiatkit.records import ScoredRow
 
 LABEL = "AUC-PR"
+ANSWERS = ("label",)
 
 
 def positive_label(labels: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from fiatkit.metrics._rows import answer_of
 from fiatkit.records import ScoredRow
 
 LABEL = "chrF (sacrebleu)"
+ANSWERS = ("text",)
 
 
 def detail(rows: Sequence[ScoredRow], labels: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fiatkit.metrics.qa_f1 import normalise
 from fiatkit.records import ScoredRow
 
 LABEL = "Exact match (XTREME-UP QA)"
+ANSWERS = ("text",)
 
 
 def exact_match(target: str, prediction: str) -> float:

@@ -14,6 +14,7 @@ from fiatkit.metrics._rows import f1_by_label
 from fiatkit.records import ScoredRow
 
 LABEL = "Macro F1"
+ANSWERS = ("label",)
 
 
 def weighted(rows: Sequence[ScoredRow], weights: np.ndarray, labels: Sequence[str]) -> np.ndarray:

@@ -14,6 +14,7 @@ from fiatkit.metrics._rows import answer_of
 from fiatkit.records import ScoredRow
 
 LABEL = "Micro F1 (several labels)"
+ANSWERS = ("labels",)
 
 
 def label_sets(rows: Sequence[ScoredRow]) -> list[tuple[set[str], set[str]]]:

@@ -14,6 +14,7 @@ from fiatkit.metrics.multilabel_f1 import label_sets
 from fiatkit.records import ScoredRow
 
 LABEL = "Macro F1 (several labels)"
+ANSWERS = ("labels",)
 
 
 def weighted(rows: Sequence[ScoredRow], weights: np.ndarray, labels: Sequence[str]) -> np.ndarray:

@@ -19,6 +19,7 @@ from fiatkit.metrics._rows import answer_of
 from fiatkit.records import ScoredRow
 
 LABEL = "F1 (XTREME-UP QA)"
+ANSWERS = ("text",)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 

@@ -15,6 +15,7 @@ from fiatkit.metrics._rows import answer_of
 from fiatkit.records import ScoredRow
 
 LABEL = "Quadratic weighted kappa"
+ANSWERS = ("label",)
 
 
 def weighted(rows: Sequence[ScoredRow], weights: np.ndarray, labels: Sequence[str]) -> np.ndarray:

@@ -16,6 +16,7 @@ from fiatkit.metrics import auc_pr
 from fiatkit.records import ScoredRow
 
 LABEL = "AUC-ROC"
+ANSWERS = ("label",)
 
 
 def defined(rows: Sequence[ScoredRow], labels: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ from fiatkit.metrics._rows import answer_of
 from fiatkit.records import ScoredRow
 
 LABEL = "Span F1 (XTREME-UP NER)"
+ANSWERS = ("entities",)
 DELIMITER = " $$ "
 EPSILON = 1e-13
 

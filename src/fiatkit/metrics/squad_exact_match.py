@@ -14,6 +14,7 @@ from fiatkit.metrics.exact_match import exact_match
 from fiatkit.records import ScoredRow
 
 LABEL = "Exact match (SQuAD 1.1, any reference)"
+ANSWERS = ("text",)
 
 
 def per_row(rows: Sequence[ScoredRow]) -> np.ndarray:

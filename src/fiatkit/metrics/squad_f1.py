@@ -15,6 +15,7 @@ from fiatkit.metrics.qa_f1 import f1
 from fiatkit.records import ScoredRow
 
 LABEL = "F1 (SQuAD 1.1, best of all references)"
+ANSWERS = ("text",)
 
 
 def per_row(rows: Sequence[ScoredRow]) -> np.ndarray:

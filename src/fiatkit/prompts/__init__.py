@@ -31,7 +31,7 @@ def reasoning_messages(task: Task, query: Query) -> tuple[Message, ...]:
 
 def choice_messages(task: Task, query: Query, rationale: str) -> tuple[Message, ...]:
     """Ask the large model to settle on a label, after a text of its own that named none."""
-    labels = ", ".join(task.labels or [])
+    labels = ", ".join(task.choices or [])
     return (
         *reasoning_messages(task, query),
         Message("assistant", rationale.strip()),

@@ -114,7 +114,7 @@ class Reasoner:
             for query in queries
             if answers[query.id] is None and rationales[query.id].status == "ok"
         ]
-        labels = tuple(self.task.labels or ())
+        labels = tuple(self.task.choices or ())
 
         def told(identity: str, completion: Completion, from_store: bool) -> None:
             text = completion.text.strip()

@@ -116,21 +116,21 @@ class Predictor:
                 found[query.id] = Prediction(query.id, None, "skipped:too_long")
             else:
                 ready.append(encoded)
-        answer = self._choose if self.task.labels else self._write
+        answer = self._choose if self.task.choices else self._write
         found.update((prediction.query_id, prediction) for prediction in answer(ready))
         return [found[query.id] for query in queries]
 
     def _reserve(self) -> int:
         """Tokens to keep free for the answer and the stop token."""
-        if not self.task.labels:
+        if not self.task.choices:
             return self.task.max_answer_tokens
-        texts = [target_text(self.task, label) for label in self.task.labels]
+        texts = [target_text(self.task, label) for label in self.task.choices]
         return max(len(self.small.encode_target(text)) for text in texts)
 
     def _choose(self, ready: Sequence[Encoded]) -> list[Prediction]:
         import numpy as np
 
-        labels = self.task.labels or []
+        labels = self.task.choices or []
         if not ready:
             return []
         texts = [target_text(self.task, label) for label in labels]

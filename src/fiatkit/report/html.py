@@ -20,7 +20,7 @@ from fiatkit.report.plot import STRIP, bounds, colour_of, draw, shape_of, strip
 from fiatkit.report.readings import choose_rows, rationale_facts
 from fiatkit.report.run import Run
 from fiatkit.report.summary import Summary, summarise
-from fiatkit.report.words import price, sentences
+from fiatkit.report.words import definition, price, sentences
 
 TEMPLATES = Path(__file__).with_name("templates")
 SHADES = 9
@@ -41,6 +41,7 @@ def write_html(run: Run, path: Path) -> None:
             style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
             summary=summary,
             sentences=sentences(summary),
+            definition=definition(summary),
             price=price(summary),
             labels={line.recipe: line.label for line in summary.lines},
             plot=draw(summary),

@@ -32,6 +32,7 @@ class TaskInfo(_Stored):
     primary: str
     metrics: list[str]
     labels: list[str] | None = None
+    averaged: list[str] = []
 
 
 class DataInfo(_Stored):

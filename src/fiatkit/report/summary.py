@@ -181,7 +181,8 @@ def _interval(
     if len(cells) == 1:
         own = cells[0].record.scores[run.primary]
         return own.low, own.high
-    return metrics.spread(run.primary, [run.scored(cell) for cell in cells], run.labels)
+    rows = [run.scored(cell) for cell in cells]
+    return metrics.spread(run.primary, rows, run.labels, averaged=run.info.task.averaged)
 
 
 def _rival(name: str, cell: CellResult, everything: Cells) -> Sequence[CellResult]:
@@ -208,7 +209,14 @@ def _difference(
     paired = None not in seeds and seeds == [cell.record.seed for cell in rivals]
     ours = [run.scored(cell) for cell in cells]
     theirs = [run.scored(cell) for cell in rivals]
-    return metrics.difference(run.primary, ours, theirs, run.labels, paired_seeds=paired)
+    return metrics.difference(
+        run.primary,
+        ours,
+        theirs,
+        run.labels,
+        averaged=run.info.task.averaged,
+        paired_seeds=paired,
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

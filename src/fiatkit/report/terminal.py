@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fiatkit.report.summary import Line, Summary
 from fiatkit.report.text import clock, number, one_line, signed, tokens
-from fiatkit.report.words import verdict
+from fiatkit.report.words import definition, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,7 @@ def _caption(summary: Summary) -> str:
     told = [f"Unfinished: {summary.finished} of {summary.planned} cells."]
     if summary.finished == summary.planned:
         told.clear()
-    if len(summary.languages) > 1:
-        told.append(f"Scores are unweighted means over {len(summary.languages)} languages.")
-    if "positive" in summary.metric_detail:
-        share = 100 * float(summary.metric_detail["positive_share"])
-        label = one_line(summary.metric_detail["positive"])
-        told.append(f'The positive label is "{label}" ({share:.0f} % of the rows).')
+    told += definition(summary)
     told.append("Intervals and differences resample whole groups; * zero lies outside.")
     if any(line.is_floor for line in summary.lines):
         told.append("(In brackets): floors, which cost nothing.")

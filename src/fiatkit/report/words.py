@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fiatkit.metrics import Difference
 from fiatkit.report.summary import Line, Summary
-from fiatkit.report.text import clock, tokens
+from fiatkit.report.text import clock, one_line, tokens
 
 FEW_GROUPS = 20
 
@@ -24,6 +24,26 @@ def sentences(summary: Summary) -> list[str]:
         told += [_against(fiat, rival) for rival in summary.rivals if not _told(summary, rival)]
     told += [*_floors(summary), *_undefined(summary), *_failures(summary), *_few(summary)]
     return [sentence for sentence in told if sentence]
+
+
+def definition(summary: Summary) -> list[str]:
+    """What must be said with the score: whom the mean is over, and the metric's own detail."""
+    detail, told = summary.metric_detail, []
+    if "averaged" in detail:
+        names = " ".join(one_line(name) for name in detail["averaged"])
+        told.append(f"Scores are unweighted means over {names}.")
+    elif len(summary.languages) > 1:
+        told.append(f"Scores are unweighted means over {len(summary.languages)} languages.")
+    if detail.get("languages_missing"):
+        names = " ".join(one_line(name) for name in detail["languages_missing"])
+        told.append(f"The mean is undefined, since the test rows have none of {names}.")
+    if "positive" in detail:
+        share = 100 * float(detail["positive_share"])
+        label = one_line(detail["positive"])
+        told.append(f'The positive label is "{label}" ({share:.0f} % of the rows).')
+    if "signature" in detail:
+        told.append(f"Signature: {one_line(detail['signature'])}.")
+    return told
 
 
 def price(summary: Summary) -> str:

@@ -7,7 +7,9 @@ from fiatkit.tasks.load import (
     load_examples,
     load_queries,
     load_task,
+    task_file,
     task_names,
+    template_names,
 )
 from fiatkit.tasks.task import Task
 
@@ -19,5 +21,7 @@ __all__ = [
     "load_examples",
     "load_queries",
     "load_task",
+    "task_file",
     "task_names",
+    "template_names",
 ]

@@ -25,14 +25,16 @@ from fiatkit.tasks.rows import (
     query_of,
     refuse_bad,
     refuse_duplicates,
+    with_choices,
 )
 from fiatkit.tasks.task import Task, first_name
 
 BUILT_IN = Path(__file__).with_name("builtin")
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 class DataSettings(Strict):
-    """Where the rows are: one `file` that is split, or train, dev and test files.
+    """Where the rows are: one `file` that is split, or train, dev and test files (or folders).
 
     `dev_rows` and `test_rows` take that many rows, mixed over languages; a missing dev file is
     taken out of train, group by group. `skip_bad` leaves bad rows out, counted, instead of
@@ -85,20 +87,30 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
 
 
+def template_names() -> list[str]:
+    """Names of the templates: tasks to copy and to fill in."""
+    return sorted(path.stem for path in TEMPLATES.glob("*.yaml"))
+
+
 def load_task(name: str) -> Task:
     """Load a built-in task by name, or a task from a YAML file.
+
+    A file may say `extends: NAME`, the name of a built-in task: what the file does not say is then
+    taken from there.
 
     Raises:
         UnknownNameError: neither a built-in task nor a file.
         SettingsError: the YAML is wrong; names the key.
     """
-    if name in task_names():
-        path = BUILT_IN / f"{name}.yaml"
-    elif name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    else:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else task_file(name)
+    return load(Task, path, base=task_file)
+
+
+def task_file(name: str) -> Path:
+    """The YAML file of a built-in task. Raises UnknownNameError with a suggestion."""
+    if name not in task_names():
         raise UnknownNameError("task", name, task_names())
-    return load(Task, path)
+    return BUILT_IN / f"{name}.yaml"
 
 
 def load_data(task: Task, settings: DataSettings) -> DataSplits:
@@ -109,7 +121,7 @@ def load_data(task: Task, settings: DataSettings) -> DataSplits:
             an overlap between splits.
     """
     names = ("file",) if settings.file else ("train", "dev", "test")
-    files = {n: read_rows(expand(getattr(settings, n))) for n in names if getattr(settings, n)}
+    files = {n: _read(task, getattr(settings, n)) for n in names if getattr(settings, n)}
     splits, groups, notes = _examples(task, files, settings.skip_bad)
     held = _held_out_groups(task, files, groups, splits)
     kept = {n: [e for e in rows if e.group not in held] for n, rows in splits.items()}
@@ -125,18 +137,22 @@ def load_data(task: Task, settings: DataSettings) -> DataSplits:
 
 def load_examples(task: Task, path: Path) -> list[Example]:
     """Read one file of rows with targets, for scoring."""
-    splits, _, _ = _examples(task, {"file": read_rows(expand(path))}, skip_bad=False)
+    splits, _, _ = _examples(task, {"file": _read(task, path)}, skip_bad=False)
     return splits["file"]
 
 
 def load_queries(task: Task, path: Path) -> list[Query]:
     """Read one file of rows to answer; a target column, if there is one, is not looked at."""
-    rows = read_rows(expand(path))
+    rows = _read(task, path)
     check_columns(task, rows, targets=False)
     found = [(row, *query_of(task, row)) for row in rows]
     refuse_bad([_told(row, wrong) for row, _, wrong in found if wrong], skippable=False)
     refuse_duplicates((query.id, row) for row, query, _ in found)
     return [query for _, query, _ in found]
+
+
+def _read(task: Task, path: Path) -> list[Row]:
+    return [with_choices(task, row) for row in read_rows(expand(path))]
 
 
 def expand(path: Path) -> Path:
@@ -251,7 +267,7 @@ def _remarks(task: Task, train: Sequence[Example]) -> list[str]:
             "there are no exemplars, so the large model cannot know where to write its answer"
         )
     present = {example.target for example in train}
-    lacking = [label for label in task.labels or () if label not in present]
+    lacking = [label for label in task.choices or () if label not in present]
     if lacking:
         found.append(f"no training row has the label {', '.join(lacking)}")
     return found

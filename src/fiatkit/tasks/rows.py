@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,9 +12,22 @@ from typing import Any
 from fiatkit.data import Row
 from fiatkit.errors import DataError
 from fiatkit.records import Example, Query
+from fiatkit.tasks.answers import as_text, is_blank, read_target
 from fiatkit.tasks.task import Task, first_name
 
 SHOWN = 5
+FILE = "@file"
+
+
+def with_choices(task: Task, row: Row) -> Row:
+    """The row with the columns that the task chooses among others."""
+    values = dict(row.values)
+    for name, choice in task.choose.items():
+        held = str(row.values.get(choice.column, "")).strip().lower()
+        column = choice.when.get(held, choice.otherwise)
+        if column in row.values:
+            values[name] = row.values[column]
+    return replace(row, values=values) if task.choose else row
 
 
 def query_of(task: Task, row: Row) -> tuple[Query, list[str]]:
@@ -24,13 +36,13 @@ def query_of(task: Task, row: Row) -> tuple[Query, list[str]]:
     fields: dict[str, str] = {}
     for column, name in zip(task.fields, task.field_names, strict=True):
         found = _find(row, column)
-        if name in task.optional and (found is None or _blank(row.values[found])):
+        if name in task.optional and (found is None or is_blank(_cell(row, found))):
             continue
         fields[name] = _take(row, column, wrong)
     language = ""
     if task.language and not _may_lack(task, row, task.language):
         language = _take(row, task.language, wrong)
-    identity = f"{Path(row.file).name}:{row.line}"
+    identity = f"{row.source}:{row.line}"
     if task.id and not _may_lack(task, row, task.id):
         identity = _take(row, task.id, wrong)
     return Query(identity, fields, language), wrong
@@ -39,14 +51,7 @@ def query_of(task: Task, row: Row) -> tuple[Query, list[str]]:
 def example_of(task: Task, row: Row, group: str) -> tuple[Example, list[str]]:
     """The row's example; `group` as `group_rows` names it. And what is wrong with the row."""
     query, wrong = query_of(task, row)
-    before = len(wrong)
-    target = _take(row, task.target, wrong)
-    if len(wrong) == before and task.labels and target not in task.labels:
-        near = difflib.get_close_matches(target.strip().lower(), task.labels, n=1, cutoff=0.0)
-        wrong.append(
-            f'{first_name(task.target)} "{target}" is not one of {", ".join(task.labels)}; '
-            f'nearest: "{near[0]}"'
-        )
+    target = _target(task, row, query, wrong)
     references = dict.fromkeys([target, *_references(task, row, wrong)])
     alone = group.startswith("row:")
     return Example(query, target, tuple(references), f"id:{query.id}" if alone else group), wrong
@@ -57,17 +62,20 @@ def grouping(task: Task, row: Row) -> Row:
     values: dict[str, object] = {}
     for column in task.group:
         found = _find(row, column)
-        value = row.values[found] if found else None
+        value = _cell(row, found) if found else None
         name = first_name(column)
         match = re.search(task.group_pattern.get(name, r"(?!)"), str(value))
-        values[name] = match.group(1) if match else value
+        parts = [str(part) for part in (match.groups() if match else (value,))]
+        if name in task.group_block and parts[-1].isdecimal():
+            parts[-1] = str(int(parts[-1]) // task.group_block[name])
+        values[name] = None if value is None else "-".join(parts)
     return replace(row, values=values)
 
 
 def names_of(task: Task, row: Row, column: str) -> set[str]:
     """What `held_out` may call the row by a column: its value, and its group's."""
     found = _find(row, column)
-    values = {row.values[found]} if found and not isinstance(row.values[found], list | dict) else ()
+    values = {_cell(row, found)} if found and not isinstance(_cell(row, found), list | dict) else ()
     grouped = grouping(task, row).values.get(column)
     return {str(value) for value in (*values, grouped) if value is not None}
 
@@ -129,15 +137,35 @@ def _listed(head: str, items: Sequence[str]) -> str:
 
 
 def _find(row: Row, column: str) -> str | None:
-    """Which of the alternatives `a|b` the row has: the first with a value, else the first."""
+    """Which of the alternatives `a|b` the row has: the first with a value, else the first.
+
+    `@file` among them is the file's name without its ending, in files of one language each.
+    """
     names = [column] if column in row.values else column.split("|")
-    present = [name for name in names if name in row.values]
-    filled = (name for name in present if not _blank(row.values[name]))
+    present = [name for name in names if name in row.values or name == FILE]
+    filled = (name for name in present if not is_blank(_cell(row, name)))
     return next(filled, present[0] if present else None)
+
+
+def _cell(row: Row, name: str) -> Any:
+    """The value of a column that `_find` found."""
+    return Path(row.file).stem if name == FILE else row.values[name]
 
 
 def _may_lack(task: Task, row: Row, column: str) -> bool:
     return first_name(column) in task.optional and _find(row, column) is None
+
+
+def _target(task: Task, row: Row, query: Query, wrong: list[str]) -> str:
+    """The target as the small model is to write it; appends to `wrong` what is wrong with it."""
+    found = _find(row, task.target)
+    if found is None:
+        wrong.append(_missing(row, task.target))
+        return ""
+    text = next(iter(query.fields.values()), "")
+    target, problem = read_target(task.answer, _cell(row, found), task.labels, text)
+    wrong += [f"{found} {problem}"] if problem else []
+    return target
 
 
 def _take(row: Row, column: str, wrong: list[str]) -> str:
@@ -146,34 +174,19 @@ def _take(row: Row, column: str, wrong: list[str]) -> str:
     if found is None:
         wrong.append(_missing(row, column))
         return ""
-    text, problem = _text(row.values[found])
+    text, problem = as_text(_cell(row, found))
     wrong += [f"{found} {problem}"] if problem else []
     return text
 
 
-def _text(value: Any) -> tuple[str, str]:
-    if isinstance(value, bool):
-        return ("true" if value else "false"), ""
-    if isinstance(value, list | dict):
-        kind = "a list" if isinstance(value, list) else "an object"
-        return "", f"holds {kind}; text or a number is needed"
-    if _blank(value):
-        return "", f"is empty ({json.dumps(value)}); text is needed"
-    return str(value), ""
-
-
-def _blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
 def _references(task: Task, row: Row, wrong: list[str]) -> list[str]:
     column = _find(row, task.references) if task.references else None
-    value = row.values[column] if column else None
-    if _blank(value):
+    value = _cell(row, column) if column else None
+    if is_blank(value):
         return []
     texts = []
     for item in value if isinstance(value, list) else [value]:
-        text, problem = _text(item.get("text") if isinstance(item, dict) else item)
+        text, problem = as_text(item.get("text") if isinstance(item, dict) else item)
         wrong += [f"{column}: an answer {problem}"] if problem else []
         texts.append(text)
     return texts

@@ -14,9 +14,9 @@ from fiatkit import registry
 from fiatkit.errors import UnknownNameError
 from fiatkit.records import Exemplar, Query
 from fiatkit.settings import Strict
+from fiatkit.tasks.answers import Kind, read_answer
 
 BARE = "in YAML, bare yes, no, on, off, true and false are no text: put it into quotes"
-STRIP = " \t\r\n\"'`*_“”‘’«»"
 
 
 def first_name(column: str) -> str:
@@ -32,6 +32,13 @@ def _as_text(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
+
+USUAL_METRICS = {
+    "label": ["accuracy", "macro_f1"],
+    "labels": ["multilabel_f1", "multilabel_macro_f1"],
+    "entities": ["span_f1"],
+    "text": ["qa_f1", "exact_match"],
+}
 
 
 class Reasoning(Strict):
@@ -72,6 +79,14 @@ class ExemplarSettings(Strict):
     held_out: dict[str, list[Text]] = {}
 
 
+class Choice(Strict):
+    """A column that is another one, by what stands in `column`: `when` it holds, or `otherwise`."""
+
+    column: str
+    when: dict[str, str]
+    otherwise: str
+
+
 class Task(Strict):
     """A task as its YAML says. Only `name`, `fields`, `target` and both instructions are needed.
 
@@ -85,9 +100,16 @@ class Task(Strict):
         optional: those of the columns (by first name) that a file may lack.
         language: column of the language, for scores per language.
         group: columns whose equal values mean "belongs together"; such rows are never split.
-        group_pattern: for a group column, a regular expression whose first group is the value.
+        group_pattern: for a group column, a regular expression whose groups are the value.
+        group_block: for a group column that is or ends in a number, counted from 0: how many in a
+            row belong together.
+        choose: columns made from others, for files that keep one thing in several columns.
         target: column of the answer. `references`: column of all accepted answers.
-        labels: the label set; without it the answer is free text.
+        labels: the label set, in order where they have one; without it the answer is free text.
+        answer: one `label` of the set, several `labels`, `entities` (`labels` are then theirs), or
+            `text`; taken from `labels` if not given.
+        averaged: the languages whose mean is the score, where a benchmark says so; without them,
+            all that the test rows have.
     """
 
     version: Literal[1] = 1
@@ -99,9 +121,13 @@ class Task(Strict):
     language: str | None = None
     group: list[str] = []
     group_pattern: dict[str, str] = {}
+    group_block: dict[str, int] = {}
+    choose: dict[str, Choice] = {}
     target: str
     references: str | None = None
     labels: list[Text] | None = None
+    answer: Kind
+    averaged: list[Text] = []
     reasoning: Reasoning
     tuning: Tuning
     exemplars: list[ExemplarSettings] = []
@@ -130,8 +156,8 @@ class Task(Strict):
         if value is None:
             return None
         folded = [label.strip().casefold() for label in value]
-        if len(value) < 2 or len(set(folded)) < len(value) or "" in folded:
-            raise ValueError("at least two labels, none empty, different even in lower case")
+        if len(set(folded)) < len(value) or "" in folded:
+            raise ValueError("none empty, and all different even in lower case")
         return value
 
     @field_validator("group_pattern")
@@ -161,14 +187,17 @@ class Task(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_metrics(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("metrics"):
-            by_kind = ["accuracy", "macro_f1"] if values.get("labels") else ["qa_f1", "exact_match"]
-            values = {**values, "metrics": by_kind}
-        return values
+    def _defaults(cls, values: Any) -> Any:
+        """The kind of answer from the labels, the metrics from the kind of answer."""
+        if not isinstance(values, dict):
+            return values
+        kind = values.get("answer") or ("label" if values.get("labels") else "text")
+        found = values.get("metrics") or USUAL_METRICS.get(str(kind), ["accuracy"])
+        return {**values, "answer": kind, "metrics": found}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Task:
+        self._check_answer()
         if len(set(self.field_names)) < len(self.field_names):
             raise ValueError(f"fields: a column stands there twice: {', '.join(self.field_names)}")
         columns = [*self.fields, self.id, self.language, self.references, *self.group]
@@ -177,14 +206,32 @@ class Task(Strict):
             if name not in known:
                 raise ValueError(f'optional: "{name}" is not one of {", ".join(known)}')
         grouped = [first_name(column) for column in self.group]
-        for column in self.group_pattern:
-            if column not in grouped:
-                raise ValueError(f'group_pattern: "{column}" is not one of group: {grouped}')
+        for key, columns in (("pattern", self.group_pattern), ("block", self.group_block)):
+            for column in columns:
+                if column not in grouped:
+                    raise ValueError(f'group_{key}: "{column}" is not one of group: {grouped}')
+        if any(size < 1 for size in self.group_block.values()):
+            raise ValueError("group_block: blocks hold at least one row")
         if not set(self.target.split("|")).isdisjoint("|".join(self.fields).split("|")):
             raise ValueError(f'the target column "{self.target}" must not be one of the fields')
         for number, exemplar in enumerate(self.exemplars, 1):
             self._check_exemplar(number, exemplar)
         return self
+
+    def _check_answer(self) -> None:
+        if self.answer in ("label", "labels") and len(self.labels or ()) < 2:
+            raise ValueError(f"answer: {self.answer} needs `labels`, at least two")
+        if self.answer == "text" and self.labels:
+            raise ValueError("answer: text has no `labels`; leave them out, or use answer: label")
+        if any(";" in label for label in self.labels or () if self.answer == "labels"):
+            raise ValueError("labels: several labels are joined by ;, so that none may hold one")
+        for name in self.metrics:
+            fits = getattr(registry.get("metrics", name), "ANSWERS", None)
+            if fits is not None and self.answer not in fits:
+                raise ValueError(
+                    f'metrics: "{name}" scores answers of the kind {" or ".join(fits)}; '
+                    f"these are of the kind {self.answer}"
+                )
 
     def _check_exemplar(self, number: int, exemplar: ExemplarSettings) -> None:
         given, known = set(exemplar.fields), set(self.field_names)
@@ -194,13 +241,18 @@ class Task(Strict):
             )
         answer = self.parse_answer(exemplar.rationale)
         wanted = exemplar.target
-        if self.labels and wanted not in self.labels:
+        if self.choices and wanted not in self.choices:
             raise ValueError(f'exemplar {number}: target "{wanted}" is not one of the labels')
         if answer != wanted:
             raise ValueError(
                 f"exemplar {number}: its rationale must end with "
                 f'"{self.reasoning.marker} {wanted}", but "{answer}" was read from it'
             )
+
+    @property
+    def choices(self) -> list[str] | None:
+        """The closed set that an answer is one of, or None where answers are written freely."""
+        return self.labels if self.answer == "label" else None
 
     @property
     def field_names(self) -> list[str]:
@@ -238,14 +290,9 @@ class Task(Strict):
         """Read the answer from the large model's text: what follows the last marker on its line.
 
         Returns:
-            A label, for label tasks, or None if what stands there is no label; else the text.
+            The answer as the small model is to write it (see `answers`), or None if there is no
+            marker, or what stands there is no answer.
         """
         marker = re.escape(self.reasoning.marker)
         found = re.findall(rf"(?im)^[ \t*_#>\-]*{marker}[ \t*_]*(.*)$", text)
-        if not found:
-            return None
-        answer = str(found[-1]).strip(STRIP)
-        if self.labels is None:
-            return answer.rstrip(".。।").strip(STRIP) if answer else None
-        folded = answer.rstrip(".。।!").strip(STRIP).casefold()
-        return next((x for x in self.labels if x.strip().casefold() == folded), None)
+        return read_answer(self.answer, str(found[-1]), self.labels) if found else None
