@@ -129,6 +129,46 @@ def test_choices_are_a_schema(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("manner", "sent"),
+    [
+        ("vllm", {"structured_outputs": {"choice": ["a", 'b"']}}),
+        ("llama_cpp", {"grammar": 'root ::= "a" | "b\\""'}),
+        ("none", {}),
+    ],
+)
+def test_choices_in_the_words_of_other_servers(
+    server: Server, manner: str, sent: dict[str, Any]
+) -> None:
+    server.send(200, good(message={"content": "a"}))
+    request = Request(REQUEST.messages, Sampling(), choices=("a", 'b"'))
+    assert ask(server, request, choices=manner).text == "a"
+    body = server.receipts[0]["body"]
+    plain = {"model", "messages", "max_tokens", "temperature"}
+    assert {key: body[key] for key in body.keys() - plain} == sent
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [("warm", "warm"), (' "Warm".', "warm"), ('{"answer": "COLD"}', "cold"), ("cold\n", "cold")],
+)
+def test_a_choice_but_for_blanks_quotes_and_case_is_taken(
+    server: Server, said: str, taken: str
+) -> None:
+    server.send(200, good(message={"content": said}))
+    found = ask(server, Request(REQUEST.messages, Sampling(), choices=("warm", "cold")))
+    assert (found.text, found.finish) == (taken, "stop")
+
+
+@pytest.mark.parametrize(
+    "said", ["It is warm.", "hot", '{"answer": "hot"}', '{"label": "warm"}', "[1]", "a"]
+)
+def test_a_server_that_ignores_the_choices_is_noticed(server: Server, said: str) -> None:
+    server.send(200, good(message={"content": said}))
+    found = ask(server, Request(REQUEST.messages, Sampling(), choices=("warm", "A", "a.")))
+    assert (found.finish, found.detail) == ("error", "outside_the_choices")
+
+
+@pytest.mark.parametrize(
     ("answer", "finish"),
     [
         (good(finish="length"), "length"),

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fiatkit.reasoning import completion_key
-from fiatkit.records import Message, ModelIdentity, Request, Sampling
+from fiatkit.reasoning import completion_key, rationale_request
+from fiatkit.records import Message, ModelIdentity, Query, Request, Sampling
+from fiatkit.tasks import Task
 
 IDENTITY = ModelIdentity("llama_cpp", "", "big", "abc")
 REQUEST = Request((Message("system", "Say."), Message("user", "Text: è")), Sampling(max_tokens=64))
@@ -44,3 +45,25 @@ def test_G28_every_field_that_matters_changes_the_key(
     changed: tuple[ModelIdentity, Request],
 ) -> None:
     assert completion_key(*changed) != completion_key(IDENTITY, REQUEST)
+
+
+def test_how_a_task_lets_the_large_model_write_is_in_the_key() -> None:
+    def task(**reasoning: object) -> Task:
+        said = {"instruction": "Say.", "max_tokens": 64, **reasoning}
+        values = {"name": "toy", "fields": ["text"], "target": "label"}
+        return Task.model_validate({**values, "reasoning": said, "tuning": {"instruction": "Say."}})
+
+    def key(task: Task) -> str:
+        return completion_key(IDENTITY, rationale_request(task, Query("1", {"text": "è"})))
+
+    plain = task()
+    written = task(temperature=0.5, top_p=0.9, stop=["\n\n"])
+    asked = rationale_request(written, Query("1", {"text": "è"})).sampling
+    assert asked == Sampling(64, 0.5, 0.9, stop=("\n\n",))
+    assert len({key(plain), key(written), key(task(stop=["x"])), key(task(top_p=0.5))}) == 4
+    assert key(task(temperature=0.0, top_p=1.0, stop=[])) == key(plain)
+    dumped = plain.model_dump(mode="json")["reasoning"]
+    assert dumped == {"instruction": "Say.", "marker": "Answer:", "max_tokens": 64}, (
+        "what a task does not say leaves its fingerprint and saved preparations as they were"
+    )
+    assert Task.model_validate(written.model_dump(mode="json")) == written

@@ -153,5 +153,6 @@ class Reasoner:
 
 def rationale_request(task: Task, query: Query) -> Request:
     """The one request that a query's rationale is an answer to."""
-    sampling = Sampling(max_tokens=task.reasoning.max_tokens)
+    asked = task.reasoning
+    sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, stop=tuple(asked.stop))
     return Request(reasoning_messages(task, query), sampling)

@@ -42,11 +42,20 @@ USUAL_METRICS = {
 
 
 class Reasoning(Strict):
-    """What the large model is told (I_beta), and where its answer stands in its text."""
+    """What the large model is told (I_beta), where its answer stands in its text, how it writes.
+
+    Attributes:
+        temperature: 0 is greedy, as in the paper. `top_p`: draw from the likeliest tokens only.
+        stop: texts that end the rationale and are not part of it.
+    """
 
     instruction: str
     marker: str = "Answer:"
     max_tokens: int = Field(default=128, ge=8, le=8192)
+    # Left out of fingerprints and artefacts where they say nothing, so that older ones still hold.
+    temperature: float = Field(default=0.0, ge=0, le=2, exclude_if=lambda value: value == 0)
+    top_p: float = Field(default=1.0, gt=0, le=1, exclude_if=lambda value: value == 1)
+    stop: list[str] = Field(default=[], max_length=4, exclude_if=lambda value: not value)
 
     @field_validator("instruction", "marker")
     @classmethod
@@ -54,6 +63,13 @@ class Reasoning(Strict):
         if not value.strip():
             raise ValueError("must not be empty")
         return value.strip()
+
+    @field_validator("stop")
+    @classmethod
+    def _stops_are_texts(cls, value: list[str]) -> list[str]:
+        if "" in value:
+            raise ValueError("no stop text may be empty")
+        return value
 
 
 class Tuning(Strict):

@@ -34,6 +34,7 @@ from fiatkit.errors import (
 from fiatkit.models import catalogue
 from fiatkit.models._chat import PLAIN, scaffold, token_ids
 from fiatkit.models._devices import cores
+from fiatkit.models.providers._grammar import grammar
 from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
 from fiatkit.settings import Strict
 
@@ -139,14 +140,8 @@ def _body(request: Request, ids: list[int]) -> dict[str, Any]:
     if sampling.temperature == 0:
         body["samplers"] = ["temperature"]
     if request.choices:
-        body["grammar"] = "root ::= " + " | ".join(map(_literal, request.choices))
+        body["grammar"] = grammar(request.choices)
     return body
-
-
-def _literal(text: str) -> str:
-    """A text as a GBNF string; other scripts and emoji stand as they are."""
-    shown = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in shown) + '"'
 
 
 def _completion(answer: dict[str, Any], model: str, seconds: float) -> Completion:

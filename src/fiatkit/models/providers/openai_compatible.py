@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import email.utils
 import json
 import math
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field
@@ -27,12 +28,14 @@ from fiatkit.errors import (
     SettingsError,
     TransientProviderError,
 )
+from fiatkit.models.providers._grammar import grammar
 from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
 from fiatkit.settings import Strict
 
 MAX_BYTES = 8 * 1024 * 1024
 LONGEST_WAIT = 24 * 3600.0
 SEARCHED, SHOWN = 4096, 200
+AROUND = " \t\r\n\"'`*.“”‘’«»"
 ROW_REASONS = {"context_length_exceeded": "too_long", "content_filter": "refused"}
 FINISH: dict[str, Finish] = {
     "stop": "stop",
@@ -51,6 +54,9 @@ class Settings(Strict):
         endpoint: name of the endpoint in the store's keys, if it may move; default: base_url.
         concurrency: calls under way at once.
         timeout: seconds for one call as a whole.
+        choices: how the server is held to a set of answers: "json_schema" (OpenAI's
+            response_format, which most servers know), "vllm" (its structured_outputs),
+            "llama_cpp" (a grammar), or "none": the answer is only checked.
     """
 
     provider: str = "openai_compatible"
@@ -61,6 +67,7 @@ class Settings(Strict):
     revision: str = ""
     concurrency: int = Field(default=8, ge=1, le=1024)
     timeout: float = Field(default=120.0, gt=0)
+    choices: Literal["json_schema", "vllm", "llama_cpp", "none"] = "json_schema"
 
 
 def create(settings: Settings) -> OpenAICompatible:
@@ -92,7 +99,7 @@ class OpenAICompatible:
         content, failed = b"", None
         try:
             async with asyncio.timeout(self.settings.timeout):
-                arguments = _arguments(self.settings.model, request)
+                arguments = _arguments(self.settings, request)
                 streaming = client.chat.completions.with_streaming_response
                 async with streaming.create(**arguments) as response:
                     content = await _capped(response)
@@ -207,10 +214,10 @@ async def _capped(response: Any) -> bytes:
     return bytes(body)
 
 
-def _arguments(model: str, request: Request) -> dict[str, Any]:
+def _arguments(settings: Settings, request: Request) -> dict[str, Any]:
     sampling = request.sampling
     arguments: dict[str, Any] = {
-        "model": model,
+        "model": settings.model,
         "messages": [{"role": m.role, "content": m.content} for m in request.messages],
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -219,16 +226,25 @@ def _arguments(model: str, request: Request) -> dict[str, Any]:
         arguments |= {"top_p": sampling.top_p, "seed": sampling.seed + request.sample}
     if sampling.stop:
         arguments["stop"] = list(sampling.stop)
-    if request.choices:
+    return arguments | (_held_to(settings.choices, request.choices) if request.choices else {})
+
+
+def _held_to(manner: str, choices: tuple[str, ...]) -> dict[str, Any]:
+    """What holds a server to a set of answers, in the words that it knows."""
+    if manner == "json_schema":
         schema = {
             "type": "object",
-            "properties": {"answer": {"type": "string", "enum": list(request.choices)}},
+            "properties": {"answer": {"type": "string", "enum": list(choices)}},
             "required": ["answer"],
             "additionalProperties": False,
         }
         named = {"name": "answer", "strict": True, "schema": schema}
-        arguments["response_format"] = {"type": "json_schema", "json_schema": named}
-    return arguments
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    if manner == "vllm":
+        return {"extra_body": {"structured_outputs": {"choice": list(choices)}}}
+    if manner == "llama_cpp":
+        return {"extra_body": {"grammar": grammar(choices)}}
+    return {}
 
 
 def _completion(raw: bytes, request: Request, seconds: float) -> Completion:
@@ -243,21 +259,27 @@ def _completion(raw: bytes, request: Request, seconds: float) -> Completion:
     if message.get("refusal"):
         finish, text = "refused", str(message["refusal"])
     text = text or ""
-    if request.choices and finish == "stop":
-        text = _chosen(text)
+    detail = "" if finish != "error" else f"finish_reason {choice.get('finish_reason')}"
     if finish == "stop" and not text.strip():
         finish = "empty"
-    detail = "" if finish != "error" else f"finish_reason {choice.get('finish_reason')}"
+    if request.choices and finish == "stop":
+        text = _chosen(text, request.choices)
+        if text not in request.choices:
+            finish, detail = "error", "outside_the_choices"
     if finish == "empty" and (message.get("reasoning_content") or message.get("reasoning")):
         detail = "only reasoning was written; raise max_tokens"
     return Completion(text, finish, _usage(value), str(value.get("model", "")), seconds, detail)
 
 
-def _chosen(text: str) -> str:
-    try:
-        return str(json.loads(text)["answer"])
-    except (ValueError, KeyError, TypeError):
+def _chosen(text: str, choices: tuple[str, ...]) -> str:
+    """The choice that a text names: as it stands, in JSON, or but for blanks, quotes and case."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["answer"])
+    if text in choices:
         return text
+    bare = text.strip(AROUND).casefold()
+    named = [choice for choice in choices if choice.strip(AROUND).casefold() == bare]
+    return named[0] if len(named) == 1 else text
 
 
 def _usage(value: dict[str, Any]) -> Usage:
