@@ -25,6 +25,9 @@ COMMANDS = (
     "store verify",
     "store export",
     "store import",
+    "tasks",
+    "tasks list",
+    "tasks show",
 )
 
 

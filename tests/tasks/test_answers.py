@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fiatkit.errors import DataError, SettingsError, UnknownNameError
-from fiatkit.settings import load, parse
+from fiatkit.settings import parse
 from fiatkit.tasks import (
     DataSettings,
     Task,
@@ -16,8 +16,8 @@ from fiatkit.tasks import (
     load_task,
     task_names,
     template_names,
+    template_task,
 )
-from fiatkit.tasks.load import TEMPLATES
 
 VALUES: Mapping[str, object] = {
     "name": "toy",
@@ -156,7 +156,7 @@ def test_without_a_marker_there_is_no_answer_of_any_kind() -> None:
 
 @pytest.mark.parametrize("name", template_names())
 def test_templates_are_tasks_whose_marker_the_model_is_told(name: str) -> None:
-    found = load(Task, TEMPLATES / f"{name}.yaml")
+    found = template_task(name)
     assert found.reasoning.marker in found.reasoning.instruction
     assert all(label in found.reasoning.instruction for label in found.labels or ())
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from fiatkit.cli import compare, doctor, evaluate, expand, models, predict, report, store, tune
+from fiatkit.cli import (
+    compare,
+    doctor,
+    evaluate,
+    expand,
+    models,
+    predict,
+    report,
+    store,
+    tasks,
+    tune,
+)
 
 HELP = """FIAT: a large, frozen model reasons; a small, tuned model answers.
 
@@ -36,3 +47,4 @@ for module in (doctor, expand, tune, predict, evaluate, compare, report):
     app.command(module.__name__.rsplit(".", 1)[1])(module.run)
 app.add_typer(models.app, name="models")
 app.add_typer(store.app, name="store")
+app.add_typer(tasks.app, name="tasks")

@@ -10,6 +10,7 @@ from fiatkit.tasks.load import (
     task_file,
     task_names,
     template_names,
+    template_task,
 )
 from fiatkit.tasks.task import Task
 
@@ -24,4 +25,5 @@ __all__ = [
     "task_file",
     "task_names",
     "template_names",
+    "template_task",
 ]

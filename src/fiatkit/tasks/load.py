@@ -106,10 +106,22 @@ def load_task(name: str) -> Task:
     return load(Task, path, base=task_file)
 
 
-def task_file(name: str) -> Path:
-    """The YAML file of a built-in task. Raises UnknownNameError with a suggestion."""
+def template_task(name: str) -> Task:
+    """A template as a task."""
+    return load(Task, task_file(name, templates=True))
+
+
+def task_file(name: str, *, templates: bool = False) -> Path:
+    """The YAML file of a built-in task, or of a template where these may be meant too.
+
+    Raises:
+        UnknownNameError: there is none; suggests the nearest name.
+    """
+    if templates and name in template_names():
+        return TEMPLATES / f"{name}.yaml"
     if name not in task_names():
-        raise UnknownNameError("task", name, task_names())
+        known = sorted([*task_names(), *(template_names() if templates else [])])
+        raise UnknownNameError("task", name, known)
     return BUILT_IN / f"{name}.yaml"
 
 

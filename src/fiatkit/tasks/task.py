@@ -222,10 +222,10 @@ class Task(Strict):
             if name not in known:
                 raise ValueError(f'optional: "{name}" is not one of {", ".join(known)}')
         grouped = [first_name(column) for column in self.group]
-        for key, columns in (("pattern", self.group_pattern), ("block", self.group_block)):
-            for column in columns:
-                if column not in grouped:
-                    raise ValueError(f'group_{key}: "{column}" is not one of group: {grouped}')
+        named = [("pattern", column) for column in self.group_pattern]
+        for key, column in [*named, *(("block", column) for column in self.group_block)]:
+            if column not in grouped:
+                raise ValueError(f'group_{key}: "{column}" is not one of group: {grouped}')
         if any(size < 1 for size in self.group_block.values()):
             raise ValueError("group_block: blocks hold at least one row")
         if not set(self.target.split("|")).isdisjoint("|".join(self.fields).split("|")):

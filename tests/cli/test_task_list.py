@@ -1,0 +1,30 @@
+"""fiat tasks: what is listed can be shown, and what is shown is a task."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from fiatkit.tasks import load_task, task_names, template_names, template_task
+
+FIAT = str(Path(sys.executable).with_name("fiat"))
+
+
+def fiat(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([FIAT, *words], capture_output=True, text=True, timeout=60)
+
+
+def test_the_list_names_every_task_and_template() -> None:
+    shown = fiat("tasks", "list").stdout
+    assert all(name in shown for name in (*task_names(), *template_names()))
+
+
+def test_what_show_prints_is_the_task(tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(fiat("tasks", "show", "multi_label").stdout, encoding="utf-8")
+    assert load_task(str(path)) == template_task("multi_label")
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    done = fiat("tasks", "show", "multilabel")
+    assert done.returncode == 2
+    assert 'Did you mean "multi_label"?' in done.stderr
