@@ -1,20 +1,27 @@
 """fiat tasks: what is listed can be shown, and what is shown is a task."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from fiatkit.tasks import load_task, task_names, template_names, template_task
 
 FIAT = str(Path(sys.executable).with_name("fiat"))
 
 
-def fiat(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([FIAT, *words], capture_output=True, text=True, timeout=60)
+def fiat(*words: str, columns: int = 100) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": str(columns)}
+    return subprocess.run(
+        [FIAT, *words], capture_output=True, text=True, timeout=60, env=environment
+    )
 
 
-def test_the_list_names_every_task_and_template() -> None:
-    shown = fiat("tasks", "list").stdout
+@pytest.mark.parametrize("columns", [80, 180])
+def test_the_list_names_every_task_and_template(columns: int) -> None:
+    shown = fiat("tasks", "list", columns=columns).stdout
     assert all(name in shown for name in (*task_names(), *template_names()))
 
 

@@ -205,7 +205,7 @@ def test_undefined_scores_are_named_and_never_zero(tmp_path: Path) -> None:
     assert undefined == {"icl", "icl_constrained", "lora"}
     text = page(folder)
     assert "AUC-PR is undefined for" in text
-    assert "the positive label is" in text
+    assert "The positive label is" in text
 
 
 def test_a_single_size_and_no_size_still_give_a_plot(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ def list_tasks() -> None:
     from fiatkit.tasks import load_task, task_names, template_names, template_task
 
     table = Table()
-    for column in ("name", "kind", "answer", "metrics", "fields"):
+    table.add_column("name", no_wrap=True)
+    for column in ("kind", "answer", "metrics", "fields"):
         table.add_column(column, overflow="fold")
     found = [("built in", name, load_task(name)) for name in task_names()]
     found += [("template", name, template_task(name)) for name in template_names()]
