@@ -45,7 +45,7 @@ class RunConfig(Strict):
     version: Literal[1] = 1
     title: str = ""
     task: str
-    data: DataSettings
+    data: DataSettings = DataSettings()
     large: LargeSettings = LargeSettings()
     small: SmallSettings
     recipes: list[str] = Field(default=["icl", "lora", "instruct", "fiat"], min_length=1)
@@ -117,6 +117,6 @@ def _absolute(data: DataSettings, base: Path) -> DataSettings:
     updates: dict[str, Path] = {}
     for key in ("file", "train", "dev", "test"):
         path = getattr(data, key)
-        if path is not None and not path.is_absolute() and not str(path).startswith("$"):
+        if path is not None and not path.is_absolute() and not str(path).startswith(("$", "hub:")):
             updates[key] = base / path
     return data.model_copy(update=updates)

@@ -86,7 +86,7 @@ def test_a_record_of_another_length_names_its_line(tmp_path: Path) -> None:
 
 
 def test_an_unknown_suffix_lists_what_is_known(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\.csv, \.jsonl"):
+    with pytest.raises(DataError, match=r"\.csv, \.json, \.jsonl"):
         read_rows(written(tmp_path, "x.xls", b"x"))
 
 

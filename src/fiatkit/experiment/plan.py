@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,14 +73,20 @@ class Plan:
         return list(found.values())
 
 
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: RunConfig, frames: Mapping[str, object] | None = None) -> Plan:
     """Read task and data and lay out the cells. Nothing is spent.
 
+    Args:
+        config: the run.
+        frames: tables of pandas, polars or Arrow in place of the files that `config.data` names:
+            `{"file": frame}`, or `{"train": ..., "test": ...}` and perhaps `"dev"`.
+
     Raises:
+        DataError: rows that cannot be used.
         UsageError: a size is larger than the training rows, or there is nothing to test on.
     """
     task = load_task(config.task)
-    data = load_data(task, config.data)
+    data = load_data(task, config.data, frames)
     largest = max(config.sizes)
     if largest > len(data.train):
         raise UsageError(

@@ -46,6 +46,8 @@ def as_text(value: Any) -> tuple[str, str]:
     if isinstance(value, list | dict):
         kind = "a list" if isinstance(value, list) else "an object"
         return "", f"holds {kind}; text or a number is needed"
+    if isinstance(value, bytes):
+        return "", f"holds {len(value)} bytes; text or a number is needed"
     if is_blank(value):
         return "", f"is empty ({json.dumps(value)}); text is needed"
     return str(value), ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -9,12 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from fiatkit.data import Row, group_rows, read_rows
+from fiatkit.data import Row, frame_rows, group_rows, read_rows
 from fiatkit.data.splits import check_overlap, nested_subset, normal, split
-from fiatkit.errors import DataError, UnknownNameError
+from fiatkit.errors import DataError, SettingsError, UnknownNameError
 from fiatkit.records import Example, Query
 from fiatkit.settings import Strict, load
 from fiatkit.tasks.rows import (
@@ -31,6 +33,7 @@ from fiatkit.tasks.task import Task, first_name
 
 BUILT_IN = Path(__file__).with_name("builtin")
 TEMPLATES = Path(__file__).with_name("templates")
+PARTS = ("file", "train", "dev", "test")
 
 
 class DataSettings(Strict):
@@ -38,7 +41,12 @@ class DataSettings(Strict):
 
     `dev_rows` and `test_rows` take that many rows, mixed over languages; a missing dev file is
     taken out of train, group by group. `skip_bad` leaves bad rows out, counted, instead of
-    stopping at them. `${NAME}` in a path is the environment variable NAME.
+    stopping at them. `${NAME}` in a path is the environment variable NAME. Without any path, the
+    rows must come as frames.
+
+    Attributes:
+        encoding: of text files that are not UTF-8; it is never guessed.
+        on_duplicate: whether rows of one file that share an id are an error, or the first is kept.
     """
 
     file: Path | None = None
@@ -49,15 +57,38 @@ class DataSettings(Strict):
     test_rows: int | None = Field(default=None, ge=1)
     seed: int = 0
     skip_bad: bool = False
+    # Left out of fingerprints where they say nothing, so that older ones still hold.
+    encoding: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    on_duplicate: Literal["error", "first"] = Field(
+        default="error", exclude_if=lambda value: value == "error"
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                codecs.lookup(value)
+                "".encode(value)  # refuses what is no encoding of text, such as base64
+        except LookupError:
+            raise ValueError("no such encoding; utf-8, utf-16, latin-1, cp1252, gb18030") from None
+        return value
 
     @model_validator(mode="after")
     def _one_way(self) -> DataSettings:
-        many = [name for name in ("train", "dev", "test") if getattr(self, name)]
-        if (self.file is None) == (not many):
-            raise ValueError("give either `file`, or `train` and `test` (and perhaps `dev`)")
-        if many and not {"train", "test"} <= set(many):
-            raise ValueError(f"`train` and `test` go together; given: {', '.join(many)}")
+        check_names([name for name in PARTS if getattr(self, name)])
         return self
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ValueError unless the names are `file`, `train` and `test` (and `dev`), or none."""
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        raise ValueError(f"`{unknown[0]}` is not one of {', '.join(PARTS)}")
+    if "file" in names and len(names) > 1:
+        raise ValueError("give either `file`, or `train` and `test` (and perhaps `dev`)")
+    if names and "file" not in names and not {"train", "test"} <= set(names):
+        raise ValueError(f"`train` and `test` go together; given: {', '.join(names)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +156,24 @@ def task_file(name: str, *, templates: bool = False) -> Path:
     return BUILT_IN / f"{name}.yaml"
 
 
-def load_data(task: Task, settings: DataSettings) -> DataSplits:
+def load_data(
+    task: Task, settings: DataSettings, frames: Mapping[str, object] | None = None
+) -> DataSplits:
     """Read, check, group, hold out and split.
 
+    Args:
+        task: what the rows mean.
+        settings: where the rows are, and how they are split.
+        frames: tables of pandas, polars or Arrow in place of the settings' paths, by the same
+            names: `file`, or `train`, `test` and perhaps `dev`.
+
     Raises:
+        SettingsError: there is neither a path nor a frame, or frames of other names.
         DataError: bad rows (the first few with file, line, field, value and what is allowed), or
             an overlap between splits.
     """
-    names = ("file",) if settings.file else ("train", "dev", "test")
-    files = {n: _read(task, getattr(settings, n)) for n in names if getattr(settings, n)}
-    splits, groups, notes = _examples(task, files, settings.skip_bad)
+    files = _files(task, settings, frames or {})
+    splits, groups, notes = _examples(task, files, settings)
     held = _held_out_groups(task, files, groups, splits)
     kept = {n: [e for e in rows if e.group not in held] for n, rows in splits.items()}
     held_out = sum(map(len, splits.values())) - sum(map(len, kept.values()))
@@ -149,7 +188,7 @@ def load_data(task: Task, settings: DataSettings) -> DataSplits:
 
 def load_examples(task: Task, path: Path) -> list[Example]:
     """Read one file of rows with targets, for scoring."""
-    splits, _, _ = _examples(task, {"file": _read(task, path)}, skip_bad=False)
+    splits, _, _ = _examples(task, {"file": _read(task, path)}, DataSettings())
     return splits["file"]
 
 
@@ -159,12 +198,34 @@ def load_queries(task: Task, path: Path) -> list[Query]:
     check_columns(task, rows, targets=False)
     found = [(row, *query_of(task, row)) for row in rows]
     refuse_bad([_told(row, wrong) for row, _, wrong in found if wrong], skippable=False)
-    refuse_duplicates((query.id, row) for row, query, _ in found)
+    refuse_duplicates([(query.id, row) for row, query, _ in found], skippable=False)
     return [query for _, query, _ in found]
 
 
-def _read(task: Task, path: Path) -> list[Row]:
-    return [with_choices(task, row) for row in read_rows(expand(path))]
+def _files(
+    task: Task, settings: DataSettings, frames: Mapping[str, object]
+) -> dict[str, list[Row]]:
+    """Rows by the name of their file or frame."""
+    try:
+        check_names(list(frames))
+    except ValueError as error:
+        raise SettingsError(f"frames: {error}.") from None
+    if frames:
+        return {
+            name: [with_choices(task, row) for row in frame_rows(name, frame)]
+            for name, frame in frames.items()
+        }
+    paths = {name: getattr(settings, name) for name in PARTS if getattr(settings, name)}
+    if not paths:
+        raise SettingsError(
+            "The settings name no rows.",
+            "Give data.file, or data.train and data.test; from Python, make_plan(config, frames).",
+        )
+    return {name: _read(task, path, settings.encoding) for name, path in paths.items()}
+
+
+def _read(task: Task, path: Path, encoding: str | None = None) -> list[Row]:
+    return [with_choices(task, row) for row in read_rows(expand(path), encoding)]
 
 
 def expand(path: Path) -> Path:
@@ -215,7 +276,7 @@ def _told(row: Row, wrong: Sequence[str]) -> str:
 
 
 def _examples(
-    task: Task, files: Mapping[str, Sequence[Row]], skip_bad: bool
+    task: Task, files: Mapping[str, Sequence[Row]], settings: DataSettings
 ) -> tuple[dict[str, list[Example]], list[str], list[str]]:
     """Check every row of every file; groups are found over all of them together.
 
@@ -231,15 +292,24 @@ def _examples(
     bad = [
         _told(row, wrong) for (_, row), (_, wrong) in zip(everything, found, strict=True) if wrong
     ]
-    refuse_bad([] if skip_bad else bad, skippable=True)
+    refuse_bad([] if settings.skip_bad else bad, skippable=True)
+    notes = [f"{len(bad)} bad rows were skipped (skip_bad)"] if bad else []
     splits: dict[str, list[Example]] = {name: [] for name in files}
     ids = []
+    seen: set[tuple[str, str]] = set()
+    repeated = 0
     for (name, row), (example, wrong) in zip(everything, found, strict=True):
-        if not wrong:
-            splits[name].append(example)
-            ids.append((example.id, row))
-    refuse_duplicates(ids)
-    notes = [f"{len(bad)} bad rows were skipped (skip_bad)"] if bad else []
+        if wrong:
+            continue
+        if settings.on_duplicate == "first" and (name, example.id) in seen:
+            repeated += 1
+            continue
+        seen.add((name, example.id))
+        splits[name].append(example)
+        ids.append((example.id, row))
+    refuse_duplicates(ids, skippable=True)
+    if repeated:
+        notes.append(f"{repeated} rows with the id of an earlier row were left out (on_duplicate)")
     return splits, [example.group for example, _ in found], notes
 
 

@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from fiatkit.data import Row
@@ -115,7 +114,7 @@ def refuse_bad(bad: Sequence[str], *, skippable: bool) -> None:
         raise DataError(_listed(f"{len(bad)} bad rows", bad), hint)
 
 
-def refuse_duplicates(ids: Iterable[tuple[str, Row]]) -> None:
+def refuse_duplicates(ids: Iterable[tuple[str, Row]], *, skippable: bool) -> None:
     """Raise DataError if two rows have one id: how many, and the places of the first few."""
     seen: dict[str, Row] = {}
     twice = []
@@ -124,11 +123,13 @@ def refuse_duplicates(ids: Iterable[tuple[str, Row]]) -> None:
         if other is not row:
             twice.append(f'{row.place}: the id "{identity}" stands there twice: {other.place}')
     if twice:
-        raise DataError(
-            _listed(f"{len(twice)} rows have an id that another row has", twice),
+        hint = (
             "Give each row an id of its own, or leave `id` out of the task: ids are then made of "
-            "file name and line.",
+            "file name and line."
         )
+        if skippable:
+            hint += " To keep the first row of each id in a file, set data.on_duplicate: first."
+        raise DataError(_listed(f"{len(twice)} rows have an id that another row has", twice), hint)
 
 
 def _listed(head: str, items: Sequence[str]) -> str:
@@ -149,7 +150,7 @@ def _find(row: Row, column: str) -> str | None:
 
 def _cell(row: Row, name: str) -> Any:
     """The value of a column that `_find` found."""
-    return Path(row.file).stem if name == FILE else row.values[name]
+    return row.stem if name == FILE else row.values[name]
 
 
 def _may_lack(task: Task, row: Row, column: str) -> bool:

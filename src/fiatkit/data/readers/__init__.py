@@ -1,1 +1,4 @@
-"""Readers, one file each: `SUFFIXES`, and `read(path)` yielding (line, values)."""
+"""Readers, one file each: `SUFFIXES`, and `read(source)` yielding (line, values).
+
+A format without lines says `COUNTED = "row"` and yields the number of the row instead.
+"""
