@@ -52,7 +52,9 @@ def estimate(plan: Plan) -> Estimate:
     pending = [cell for cell in plan.cells if not plan.finished(cell)]
     recipes = [NAMED[cell.recipe] for cell in pending if not cell.is_floor]
     needed = any(recipe.needs_rationales for recipe in recipes)
-    calls = _not_in_store(plan, plan.queries_for_large()) if needed else []
+    queries = plan.queries_for_large() if needed else []
+    known = stored(plan, queries)
+    calls = [query for query in queries if query.id not in known]
     speed = _gemm_speed()
     first = reasoning_messages(plan.task, plan.data.test[0].query)
     shared = sum(rough_tokens(message.content) for message in first[:-1])
@@ -68,21 +70,18 @@ def estimate(plan: Plan) -> Estimate:
     )
 
 
-def _not_in_store(plan: Plan, queries: list[Query]) -> list[Query]:
-    """The queries that the store holds no answer for; all of them if that cannot be told."""
+def stored(plan: Plan, queries: list[Query]) -> dict[str, Rationale]:
+    """The rationales that the run's store holds, by query id; none if that cannot be told."""
     from fiatkit.models import catalogue, create_chat_model
-    from fiatkit.reasoning import RationaleStore, completion_key, rationale_request
+    from fiatkit.reasoning import stored_rationales
 
     values = plan.config.large.values_for_provider()
     store, name = plan.config.store, str(values.get("model"))
-    if store is None or not store.is_file():
-        return queries
+    if not queries or store is None or not store.is_file():
+        return {}
     if name in catalogue.names() and not catalogue.is_cached(name):
-        return queries
-    identity = create_chat_model(values).identity
-    with RationaleStore.read_only(store) as opened:
-        keys = ((q, completion_key(identity, rationale_request(plan.task, q))) for q in queries)
-        return [query for query, key in keys if opened.get(key) is None]
+        return {}
+    return stored_rationales(plan.task, create_chat_model(values).identity, store, queries)
 
 
 def rough_tokens(text: str) -> int:

@@ -28,12 +28,16 @@ PAD = 0  # never read: padding is masked by position, whatever its id
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt as token ids. `cut` rationale tokens were left out; `too_long`: it still is."""
+    """A prompt as token ids. `cut` rationale tokens were left out; `too_long`: it still is.
+
+    `spans` says, in order, of which kind how many of the ids are.
+    """
 
     query_id: str
     ids: tuple[int, ...]
     cut: int = 0
     too_long: bool = False
+    spans: tuple[tuple[str, int], ...] = ()
 
 
 class SmallModel:
@@ -122,14 +126,16 @@ class SmallModel:
         over = sum(len(ids) for _, ids in parts) - room
         cut = 0
         kept: list[int] = []
+        spans: list[tuple[str, int]] = [("scaffold", len(self._before))]
         for kind, ids in parts:
             if kind == "rationale" and over > 0:
                 cut = min(over, len(ids))
                 ids = ids[: len(ids) - cut]
             kept += ids
-        return Encoded(
-            prompt.query_id, (*self._before, *kept, *self._after), cut, too_long=over > cut
-        )
+            spans.append((kind, len(ids)))
+        spans.append(("scaffold", len(self._after)))
+        whole = (*self._before, *kept, *self._after)
+        return Encoded(prompt.query_id, whole, cut, too_long=over > cut, spans=tuple(spans))
 
     def encode_target(self, text: str) -> tuple[int, ...]:
         """Ids of an answer and its stop token."""

@@ -1,7 +1,7 @@
 """Queries in, rationales out: asked once, committed before use, never asked again."""
 
 from fiatkit.reasoning.key import completion_key
-from fiatkit.reasoning.reasoner import Reasoner, rationale_request
+from fiatkit.reasoning.reasoner import Reasoner, rationale_request, stored_rationales
 from fiatkit.reasoning.store import RationaleStore
 
-__all__ = ["RationaleStore", "Reasoner", "completion_key", "rationale_request"]
+__all__ = ["RationaleStore", "Reasoner", "completion_key", "rationale_request", "stored_rationales"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiatkit.models.protocol import ChatModel
@@ -11,7 +12,7 @@ from fiatkit.prompts import choice_messages, reasoning_messages
 from fiatkit.reasoning.engine import Engine, Tally
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.store import RationaleStore
-from fiatkit.records import Completion, Query, Rationale, Request, Sampling
+from fiatkit.records import Completion, ModelIdentity, Query, Rationale, Request, Sampling
 
 if TYPE_CHECKING:
     from fiatkit.tasks import Task
@@ -86,7 +87,7 @@ class Reasoner:
         counts = {"store": 0, "failed": 0}
 
         def told(identity: str, completion: Completion, from_store: bool) -> None:
-            rationale = self._rationale(by_id[identity], completion)
+            rationale = _rationale(self.task, self.model.identity, by_id[identity], completion)
             found[identity] = rationale
             counts["store"] += from_store
             counts["failed"] += rationale.status != "ok"
@@ -137,18 +138,37 @@ class Reasoner:
     def _request(self, query: Query) -> Request:
         return rationale_request(self.task, query)
 
-    def _rationale(self, query: Query, completion: Completion) -> Rationale:
-        good = completion.finish == "stop"
-        reason = FAILED.get(completion.finish, completion.detail or "error")
-        return Rationale(
-            query.id,
-            completion.text,
-            self.task.parse_answer(completion.text) if good else None,
-            "ok" if good else f"failed:{reason}",
-            completion_key(self.model.identity, self._request(query)),
-            completion.usage,
-            completion.seconds,
-        )
+
+def stored_rationales(
+    task: Task, identity: ModelIdentity, store: Path, queries: Sequence[Query]
+) -> dict[str, Rationale]:
+    """The rationales that a store holds already, by query id. Nothing is sent or written."""
+    if not store.is_file():
+        return {}
+    with RationaleStore.read_only(store) as opened:
+        keys = ((q, completion_key(identity, rationale_request(task, q))) for q in queries)
+        found = [(query, opened.get(key)) for query, key in keys]
+    return {
+        query.id: _rationale(task, identity, query, completion)
+        for query, completion in found
+        if completion is not None
+    }
+
+
+def _rationale(
+    task: Task, identity: ModelIdentity, query: Query, completion: Completion
+) -> Rationale:
+    good = completion.finish == "stop"
+    reason = FAILED.get(completion.finish, completion.detail or "error")
+    return Rationale(
+        query.id,
+        completion.text,
+        task.parse_answer(completion.text) if good else None,
+        "ok" if good else f"failed:{reason}",
+        completion_key(identity, rationale_request(task, query)),
+        completion.usage,
+        completion.seconds,
+    )
 
 
 def rationale_request(task: Task, query: Query) -> Request:
