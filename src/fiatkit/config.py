@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
+from fiatkit import registry
 from fiatkit.errors import UnknownNameError
 from fiatkit.recipes import NAMED, named
 from fiatkit.settings import Strict, load
@@ -22,6 +23,14 @@ class LargeSettings(Strict):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     provider: str = "llama_cpp"
+
+    @field_validator("provider")
+    @classmethod
+    def _known_provider(cls, value: str) -> str:
+        known = registry.names("models.providers")
+        if value not in known:
+            raise ValueError(UnknownNameError("provider", value, known).one_line)
+        return value
 
     def values_for_provider(self) -> dict[str, Any]:
         """All keys, as the provider's own settings class reads them."""
@@ -65,21 +74,22 @@ class RunConfig(Strict):
             try:
                 named(name)
             except UnknownNameError as error:
-                raise ValueError(" ".join(str(error).split())) from None
+                raise ValueError(error.one_line) from None
         return list(dict.fromkeys(value))
 
-    @field_validator("sizes", "seeds")
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_are_rows(cls, value: list[int]) -> list[int]:
+        if any(size < 1 for size in value):
+            raise ValueError("each is a number of training rows, at least 1")
+        return list(dict.fromkeys(value))
+
+    @field_validator("seeds")
     @classmethod
     def _distinct(cls, value: list[int]) -> list[int]:
         if any(number < 0 for number in value):
-            raise ValueError("no number may be negative")
+            raise ValueError("no seed may be negative")
         return list(dict.fromkeys(value))
-
-    @model_validator(mode="after")
-    def _sizes_are_rows(self) -> RunConfig:
-        if any(size < 1 for size in self.sizes):
-            raise ValueError("sizes: each is a number of training rows, at least 1")
-        return self
 
     def needs_large(self) -> bool:
         """Whether any recipe calls the large model."""

@@ -77,6 +77,11 @@ class UnknownNameError(UsageError):
             did_you_mean(name, names),
         )
 
+    @property
+    def one_line(self) -> str:
+        """Message and hint as one line, for a list of problems."""
+        return f"{self.message} {self.hint}".strip()
+
 
 class BudgetError(FiatError):
     """The work is done, but more rows failed than is tolerated."""
@@ -143,7 +148,13 @@ class FatalProviderError(ProviderError):
     """No request can succeed until the user does something."""
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name nearest to this one, or an empty string if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return near[0] if near else ""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return 'Did you mean "x"?' for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f'Did you mean "{near[0]}"?' if near else ""
+    near = nearest(name, known)
+    return f'Did you mean "{near}"?' if near else ""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fiatkit.errors import EnvironmentProblem
+from fiatkit.errors import EnvironmentProblem, did_you_mean
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -64,3 +64,10 @@ def read_jsonl(path: Path) -> Iterator[Any]:
         for line in file:
             if line.strip():
                 yield json.loads(line)
+
+
+def similar_file(path: Path) -> str:
+    """'Did you mean "x"?' for a file that is not there, if its folder has one of a near name."""
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    return did_you_mean(path.name, (other.name for other in path.parent.iterdir()))

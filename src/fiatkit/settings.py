@@ -9,10 +9,20 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fiatkit.errors import SettingsError, did_you_mean
+from fiatkit.errors import SettingsError, did_you_mean, nearest
+from fiatkit.files import similar_file
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_ALIASES = 100
+PLAIN = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "should be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "should be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "should be true or false"),
+    **dict.fromkeys(("dict_type", "model_type"), "should be keys and values: {key: value}"),
+    "list_type": "should be a list in brackets: [a, b]",
+    "string_type": "should be text; put it into quotes",
+    "path_type": "should be a path",
+}
 
 
 class Strict(BaseModel):
@@ -57,7 +67,9 @@ def _read(path: Path) -> tuple[Any, yaml.Node | None]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise SettingsError(f'Cannot read "{path}": {error.strerror or error}.') from None
+        raise SettingsError(
+            f'Cannot read "{path}": {error.strerror or error}.', similar_file(path)
+        ) from None
     if len(raw) > MAX_BYTES:
         raise SettingsError(f'"{path}" has {len(raw)} bytes; settings files hold at most 4 MiB.')
     try:
@@ -65,8 +77,17 @@ def _read(path: Path) -> tuple[Any, yaml.Node | None]:
         node = loader.get_single_node()
         return (None if node is None else loader.construct_document(node)), node
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise SettingsError(f'"{path}" is not valid YAML: {problem}.') from None
+        raise SettingsError(f'"{path}" is not valid YAML{_yaml_problem(error)}.') from None
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What is wrong, and in which line, without the parser's own words for its place."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return ": " + " ".join(str(error).split())
+    mark, begin = error.problem_mark, error.context_mark
+    line = f", line {mark.line + 1}" if mark else ""
+    context = f" ({error.context}, begun in line {begin.line + 1})" if begin else ""
+    return f"{line}: {error.problem}{context}"
 
 
 def parse(model: type[S], values: Any, source: str, node: yaml.Node | None = None) -> S:
@@ -79,8 +100,10 @@ def parse(model: type[S], values: Any, source: str, node: yaml.Node | None = Non
         node: the YAML node of `values`, where there is one, so that messages name lines.
     """
     if not isinstance(values, dict):
+        held = {str: "text", list: "a list", type(None): "nothing"}.get(type(values), "a value")
         raise SettingsError(
-            f'"{source}" should hold keys and values, but holds {type(values).__name__}.'
+            f'"{source}" should be YAML with keys and values, but holds {held}.',
+            "The README has a task file and a run file to start from.",
         )
     try:
         return model.model_validate(values)
@@ -112,20 +135,52 @@ def _extended(values: Any, base: Callable[[str], Path]) -> Any:
 def _explain(
     model: type[BaseModel], error: ValidationError, source: str, node: yaml.Node | None
 ) -> tuple[str, str]:
-    lines, hint = [], ""
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        line = _line(node, item["loc"])
+    """All that is wrong, one problem a line, and the first suggestion there is."""
+    problems, hints = [], []
+    found = error.errors()
+    misspelt = {
+        (*item["loc"][:-1], near)
+        for item in found
+        if item["type"] == "extra_forbidden"
+        and (near := nearest(str(item["loc"][-1]), _known_keys(model, item["loc"][:-1])))
+    }
+    for item in found:
+        if item["type"] == "missing" and item["loc"] in misspelt:
+            continue  # its name stands there, misspelt
+        problem = _problem(item)
         if item["type"] == "extra_forbidden":
             known = _known_keys(model, item["loc"][:-1])
-            lines.append(f'{line}unknown key "{where}"; allowed here: {", ".join(known)}')
-            hint = hint or did_you_mean(str(item["loc"][-1]), known)
-        else:
-            given = item.get("input")
-            shown = "" if isinstance(given, dict | list) else f" (given: {given!r})"
-            message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{line}{where or 'the file'}: {message}{shown}")
-    return f'"{source}": ' + "; ".join(lines) + ".", hint
+            problem += f"; allowed here: {', '.join(known)}"
+            hints.append(did_you_mean(str(item["loc"][-1]), known))
+        problems.append(_line(node, item["loc"]) + problem + ("" if problem[-1] in ".?" else "."))
+    hint = next(filter(None, hints), "")
+    if len(problems) > 1:
+        return f'"{source}" has {len(problems)} mistakes:\n' + "\n".join(problems), hint
+    return f'"{source}", {problems[0]}', hint
+
+
+def _problem(item: Any) -> str:
+    """One of pydantic's problems in plain words: where, what is allowed, what was given."""
+    kind, where = item["type"], _where(item["loc"])
+    if kind == "missing":
+        return f'the key "{where}" is missing'
+    if kind == "extra_forbidden":
+        return f'unknown key "{where}"'
+    given = item.get("input")
+    shown = "" if isinstance(given, dict | list) or not where else f" (given: {given!r})"
+    if kind == "value_error":
+        message = item["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}" if where else message
+    usual = item["msg"].replace("Input should be", "should be")
+    return f"{where or 'the file'} {PLAIN.get(kind, usual)}{shown}"
+
+
+def _where(path: tuple[Any, ...]) -> str:
+    """("a", "b", 0) as "a.b, item 1"."""
+    told = ""
+    for part in path:
+        told += f", item {part + 1}" if isinstance(part, int) else f".{part}"
+    return told.lstrip(".,").strip()
 
 
 def _line(node: yaml.Node | None, path: tuple[Any, ...]) -> str:

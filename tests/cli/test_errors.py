@@ -70,7 +70,7 @@ def test_unknown_task_gets_a_suggestion(folder: Path) -> None:
 
 def test_too_few_rows(folder: Path) -> None:
     (folder / "run.yaml").write_text(RUN + "sizes: [1000]\n")
-    assert "asks for 1000 training rows" in mistake(folder, "compare", "run.yaml")
+    assert "1000 training rows were asked for" in mistake(folder, "compare", "run.yaml")
 
 
 def test_label_outside_the_set_names_file_line_and_nearest(folder: Path) -> None:

@@ -58,12 +58,12 @@ def test_a_mistake_in_a_task_names_file_line_and_key(tmp_path: Path) -> None:
     path = yaml_task(tmp_path, marker="markr")
     with pytest.raises(SettingsError) as caught:
         load_task(path)
-    assert f'"{path}": line 7: unknown key "reasoning.markr"' in caught.value.message
+    assert f'"{path}", line 7: unknown key "reasoning.markr"' in caught.value.message
     assert caught.value.hint == 'Did you mean "marker"?'
 
 
 def test_bare_yes_and_no_are_told_to_be_quoted(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"line 4: labels\.0: .*put it into quotes"):
+    with pytest.raises(SettingsError, match=r"line 4: labels, item 1: .*put it into quotes"):
         load_task(yaml_task(tmp_path, labels="[yes, no]"))
     assert load_task(yaml_task(tmp_path, labels="['yes', 'no']")).labels == ["yes", "no"]
 
@@ -108,8 +108,8 @@ def test_I04_repeated_ids_name_both_places(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_data(task(), DataSettings(file=path, skip_bad=True))
     message = caught.value.message
-    assert message.startswith("7 rows have an id")
-    assert f'line 10: the id "0" stands there twice: {path}, line 1' in message
+    assert message.startswith("7 rows with an id")
+    assert f'line 10: the id "0" is that of {path}, line 1 too' in message
     assert "and 2 more" in message
 
 

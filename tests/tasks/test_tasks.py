@@ -69,13 +69,13 @@ def test_a_free_text_answer_keeps_its_inner_punctuation() -> None:
     [
         ({"feilds": ["x"]}, 'Did you mean "fields"'),
         ({"metrics": ["acuracy"]}, 'Did you mean "accuracy"'),
-        ({"labels": ["a", "A"]}, "different even in lower case"),
+        ({"labels": ["a", "A"]}, "differ in nothing but case"),
         ({"fields": ["label"]}, "must not be one of the fields"),
         ({"optional": ["x"]}, '"x" is not one of text, id'),
         ({"reasoning": {"instruction": " "}}, "must not be empty"),
         (
             {"exemplars": [{"fields": {"text": "x"}, "target": "neg", "rationale": "No."}]},
-            "must end with",
+            "the last line of its rationale must be",
         ),
         (
             {"exemplars": [{"fields": {"y": "x"}, "target": "neg", "rationale": "Topic: neg"}]},
@@ -101,7 +101,7 @@ def test_an_unknown_task_gets_a_suggestion() -> None:
         ("9,  ,neg", "line 10: text is empty"),
         ("9,x,", "line 10: label is empty"),
         ("9,x,Neg", 'nearest: "neg"'),
-        ("1,x,neg", 'the id "1" stands there twice'),
+        ("1,x,neg", 'the id "1" is that of'),
     ],
 )
 def test_I03_I04_I05_bad_rows(tmp_path: Path, line: str, told: str) -> None:

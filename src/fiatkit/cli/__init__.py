@@ -35,7 +35,7 @@ def _run(app: Any, debug: bool) -> int:
     from fiatkit.errors import FiatError
 
     try:
-        code = int(app(standalone_mode=False) or 0)
+        code = int(app(prog_name="fiat", standalone_mode=False) or 0)
         sys.stdout.flush()
     except FiatError as error:
         if debug:

@@ -24,6 +24,7 @@ def get(name: Name, source: Source = "auto", accept_terms: Accept = False) -> No
     from fiatkit.cli._console import Bars, console
     from fiatkit.models import catalogue
 
+    catalogue.check(name, source)
     with Bars() as bars:
         bars.stage(name, 100)
         paths = catalogue.get(

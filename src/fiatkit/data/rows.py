@@ -141,5 +141,5 @@ def _suffix(path: Path) -> str:
 def _known() -> str:
     return (
         f"readers exist for {', '.join(sorted(_readers()))}, compressed ones "
-        f"({', '.join(PACKED)}) too"
+        f"({', '.join(PACKED)}) too; save a spreadsheet as .csv"
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from fiatkit.errors import DataError
+from fiatkit.files import similar_file
 
 MAX_ROW = 16 * 2**20  # characters
 MAX_DOCUMENT = 512 * 2**20  # characters of a file that must be read as a whole
@@ -134,7 +135,10 @@ class Source:
         except OSError as error:
             if self.packed and error.errno is None:  # bz2 has no error of its own
                 raise self._damaged(error) from None
-            raise DataError(f'Cannot read "{self.path}": {error.strerror or error}.') from None
+            raise DataError(
+                f'Cannot read "{self.path}": {error.strerror or error}.',
+                similar_file(self.path) or "A path in a run file begins where the run file is.",
+            ) from None
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(

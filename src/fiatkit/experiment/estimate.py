@@ -42,9 +42,14 @@ class Estimate:
             told += f" (about {self.prompt_tokens:,} prompt tokens, mostly a shared prefix)"
         known = [s for s in (self.large_seconds, self.small_seconds) if s is not None]
         if known:
-            told += f". This will take about {max(1, round(sum(known) / 60))} minutes"
+            told += f". This will take about {_minutes(sum(known))}"
             told += " here" if len(known) == 2 else " here, and the large model's time"
         return told + "."
+
+
+def _minutes(seconds: float) -> str:
+    number = max(1, round(seconds / 60))
+    return f"{number} minute{'' if number == 1 else 's'}"
 
 
 def estimate(plan: Plan) -> Estimate:

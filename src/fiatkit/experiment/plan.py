@@ -9,6 +9,7 @@ from pathlib import Path
 from fiatkit.config import RunConfig
 from fiatkit.data.splits import nested_subset
 from fiatkit.errors import UsageError
+from fiatkit.models import catalogue
 from fiatkit.recipes import NAMED
 from fiatkit.records import Example, Query
 from fiatkit.tasks import DataSplits, Task, load_data, load_task
@@ -83,15 +84,18 @@ def make_plan(config: RunConfig, frames: Mapping[str, object] | None = None) -> 
 
     Raises:
         DataError: rows that cannot be used.
-        UsageError: a size is larger than the training rows, or there is nothing to test on.
+        UsageError: there is no such task or small model, a size is larger than the training rows,
+            or there is nothing to test on.
     """
     task = load_task(config.task)
+    catalogue.check_name(config.small.model)
     data = load_data(task, config.data, frames)
     largest = max(config.sizes)
     if largest > len(data.train):
+        others = f"{len(data.dev)} are dev, {len(data.test)} test, {data.held_out} held out"
         raise UsageError(
-            f"The run asks for {largest} training rows, but only {len(data.train)} are left "
-            f"({data.held_out} were held out with the exemplars).",
+            f"sizes: {largest} training rows were asked for, but there are {len(data.train)} "
+            f"({others} with the exemplars).",
             f"Put sizes of at most {len(data.train)} into the run file.",
         )
     if not data.test:

