@@ -8,14 +8,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from fiatkit._version import __version__
 
 _WHERE = {
+    "Comparison": "fiatkit.api",
     "Completion": "fiatkit.records",
     "DataSettings": "fiatkit.tasks",
     "Example": "fiatkit.records",
     "Exemplar": "fiatkit.records",
     "FiatError": "fiatkit.errors",
+    "Model": "fiatkit.api",
     "Prediction": "fiatkit.records",
     "Predictor": "fiatkit.recipes.predictor",
     "Query": "fiatkit.records",
@@ -27,8 +29,10 @@ _WHERE = {
     "Score": "fiatkit.records",
     "SmallModel": "fiatkit.models.local",
     "Task": "fiatkit.tasks",
-    "compare": "fiatkit.experiment",
+    "compare": "fiatkit.api",
     "create_chat_model": "fiatkit.models",
+    "fit": "fiatkit.api",
+    "load": "fiatkit.api",
     "load_task": "fiatkit.tasks",
     "make_plan": "fiatkit.experiment",
     "read_config": "fiatkit.config",
@@ -36,11 +40,13 @@ _WHERE = {
 }
 
 __all__ = [
+    "Comparison",
     "Completion",
     "DataSettings",
     "Example",
     "Exemplar",
     "FiatError",
+    "Model",
     "Prediction",
     "Predictor",
     "Query",
@@ -55,6 +61,8 @@ __all__ = [
     "__version__",
     "compare",
     "create_chat_model",
+    "fit",
+    "load",
     "load_task",
     "make_plan",
     "read_config",
@@ -62,9 +70,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from fiatkit.api import Comparison, Model, compare, fit, load
     from fiatkit.config import RunConfig, read_config
     from fiatkit.errors import FiatError
-    from fiatkit.experiment import compare, make_plan
+    from fiatkit.experiment import make_plan
     from fiatkit.models import create_chat_model
     from fiatkit.models.local import SmallModel
     from fiatkit.reasoning import RationaleStore, Reasoner

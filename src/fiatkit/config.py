@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import ConfigDict, Field, field_validator
 from fiatkit import registry
 from fiatkit.errors import UnknownNameError
 from fiatkit.recipes import NAMED, named
-from fiatkit.settings import Strict, load
+from fiatkit.settings import Strict, load, parse
 from fiatkit.tasks import DataSettings
 from fiatkit.tuning import TuningSettings
 
@@ -103,10 +104,22 @@ class RunConfig(Strict):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def read_config(path: Path) -> RunConfig:
-    """Read a run YAML and make its paths absolute. Raises SettingsError with a hint."""
-    config = load(RunConfig, path)
-    base = path.resolve().parent
+def read_config(given: Path | str | Mapping[str, Any]) -> RunConfig:
+    """Read a run YAML, or the same keys and values from Python, and make paths absolute.
+
+    Paths in a file begin at the file's folder, paths given from Python at the current folder.
+
+    Raises:
+        SettingsError: a key or value is wrong; with a hint.
+    """
+    if isinstance(given, Mapping):
+        return _placed(parse(RunConfig, dict(given), "settings"), Path.cwd(), "run")
+    path = Path(given)
+    return _placed(load(RunConfig, path), path.resolve().parent, path.stem)
+
+
+def _placed(config: RunConfig, base: Path, name: str) -> RunConfig:
+    """The same settings with absolute paths, and with places for run folder and store."""
     updates: dict[str, Any] = {"data": _absolute(config.data, base)}
     task = config.task
     if task.endswith((".yaml", ".yml")) and not Path(task).is_absolute():
@@ -116,7 +129,7 @@ def read_config(path: Path) -> RunConfig:
         if value is not None and not value.is_absolute():
             updates[key] = base / value
     if config.out is None:
-        updates["out"] = Path.cwd() / "runs" / path.stem
+        updates["out"] = Path.cwd() / "runs" / name
     if config.store is None:
         updates["store"] = Path.cwd() / "runs" / "rationales.sqlite"
     return config.model_copy(update=updates)

@@ -55,3 +55,20 @@ def test_the_commands_run_as_they_stand(tmp_path: Path) -> None:
     assert [a["id"] for a in answers] == ["101", "102", "103", "104"]
     assert {a["answer"] for a in answers if a["status"] == "ok"} <= {"room", "food", "staff"}
     assert sum(a["status"] == "ok" for a in answers) >= 3
+
+
+@pytest.mark.weights
+def test_the_python_runs_as_it_stands(tmp_path: Path) -> None:
+    for name in ("reviews.csv", "new_reviews.csv", "task.yaml"):
+        shutil.copy(EXAMPLE / name, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", block("python")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Best: " in done.stdout
+    assert "fiat on 20 rows" in done.stdout
+    assert "\n104 " in done.stdout

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import fiatkit
 from fiatkit import metrics
+from fiatkit._version import __version__
 from fiatkit.errors import BudgetError
 from fiatkit.experiment import folder
 from fiatkit.experiment.floors import LABELS as FLOOR_LABELS
@@ -48,7 +48,7 @@ def compare(plan: Plan, progress: Progress | None = None) -> None:
             progress.say(f"{done} of {len(plan.cells)} cells are finished already.")
         if not pending:
             return
-        folder.start(plan, _models(plan), _now(), fiatkit.__version__)
+        folder.start(plan, _models(plan), _now(), __version__)
         for cell in pending:
             if cell.is_floor:
                 _floor_cell(plan, cell)

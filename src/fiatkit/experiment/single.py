@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fiatkit import artefact, metrics, prompts
 from fiatkit.config import RunConfig
@@ -35,7 +37,13 @@ class Tuned:
 
 
 def tune_one(
-    config: RunConfig, name: str, size: int | None, seed: int, out: Path, progress: Progress
+    config: RunConfig,
+    name: str,
+    size: int | None,
+    seed: int,
+    out: Path,
+    progress: Progress,
+    frames: Mapping[str, object] | None = None,
 ) -> Tuned:
     """Tune one recipe and save it as an artefact. Test rows are neither used nor paid for."""
     recipe = named(name)
@@ -44,7 +52,7 @@ def tune_one(
     if out.exists():
         raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
     sizes = {"sizes": [size]} if size else {}
-    plan = make_plan(config.model_copy(update={"recipes": [name], **sizes}))
+    plan = make_plan(config.model_copy(update={"recipes": [name], **sizes}), frames)
     train = list(plan.data.train) if size is None else plan.train_rows(Cell(name, size, seed))
     rationales: dict[str, Rationale] = {}
     if recipe.needs_rationales:
@@ -68,10 +76,28 @@ def expand(reasoner: Reasoner, queries: list[Query], progress: Progress) -> dict
     return reasoner.expand(queries, on_progress=count)
 
 
-def predict_rows(
-    folder: Path, rows: Path, out: Path, store: Path, progress: Progress
-) -> list[Prediction]:
-    """Answer the rows of a file with an artefact and write the predictions.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A tuned model from its artefact, with the task, recipe and large model it was tuned with."""
+
+    task: Task
+    recipe: Recipe
+    predictor: Predictor
+    large: dict[str, Any]
+
+    def predict(self, rows: Path | object, store: Path, progress: Progress) -> list[Prediction]:
+        """Answer the rows of a file, or of a frame, in their order."""
+        queries = load_queries(self.task, rows)
+        rationales: dict[str, Rationale] = {}
+        if self.recipe.needs_rationales:
+            model = create_chat_model(self.large)
+            with Reasoner(self.task, model, RationaleStore(store)) as reasoner:
+                rationales = expand(reasoner, queries, progress)
+        return self.predictor.predict(queries, rationales)
+
+
+def load_fitted(folder: Path) -> Fitted:
+    """Open an artefact.
 
     Raises:
         ArtefactError: the artefact was made with other prompts, or is damaged.
@@ -85,14 +111,15 @@ def predict_rows(
         )
     task = Task.model_validate(prepared["task"])
     recipe = Recipe(**prepared["recipe"])
-    queries = load_queries(task, rows)
-    rationales: dict[str, Rationale] = {}
-    if recipe.needs_rationales:
-        model = create_chat_model(prepared["large"])
-        with Reasoner(task, model, RationaleStore(store)) as reasoner:
-            rationales = expand(reasoner, queries, progress)
     predictor = Predictor(task, recipe, small, max_length=prepared["max_length"])
-    predictions = predictor.predict(queries, rationales)
+    return Fitted(task, recipe, predictor, prepared["large"])
+
+
+def predict_rows(
+    folder: Path, rows: Path, out: Path, store: Path, progress: Progress
+) -> list[Prediction]:
+    """Answer the rows of a file with an artefact and write the predictions."""
+    predictions = load_fitted(folder).predict(rows, store, progress)
     write_predictions(out, predictions)
     return predictions
 

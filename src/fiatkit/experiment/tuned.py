@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fiatkit
 from fiatkit import artefact, metrics, prompts
+from fiatkit._version import __version__
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress
 from fiatkit.models.local import SmallModel
@@ -116,7 +116,7 @@ def preparation(
     ids = "\n".join(example.id for example in train)
     recipe = predictor.recipe
     return {
-        "fiatkit": fiatkit.__version__,
+        "fiatkit": __version__,
         "prompts_version": prompts.VERSION,
         "task": plan.task.model_dump(mode="json"),
         "task_fingerprint": plan.task.fingerprint,

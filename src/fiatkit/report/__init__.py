@@ -5,6 +5,7 @@ from fiatkit.report.html import write_html
 from fiatkit.report.run import Run, load_run
 from fiatkit.report.summary import Line, Summary, summarise
 from fiatkit.report.terminal import terminal_table
+from fiatkit.report.words import verdict
 
 __all__ = [
     "Line",
@@ -13,6 +14,7 @@ __all__ = [
     "load_run",
     "summarise",
     "terminal_table",
+    "verdict",
     "write_html",
     "write_json",
     "write_markdown",

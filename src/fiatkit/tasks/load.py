@@ -192,9 +192,12 @@ def load_examples(task: Task, path: Path) -> list[Example]:
     return splits["file"]
 
 
-def load_queries(task: Task, path: Path) -> list[Query]:
-    """Read one file of rows to answer; a target column, if there is one, is not looked at."""
-    rows = _read(task, path)
+def load_queries(task: Task, source: Path | object) -> list[Query]:
+    """Read a file or a frame of rows to answer; a target column, if any, is not looked at."""
+    if isinstance(source, Path):
+        rows = _read(task, source)
+    else:
+        rows = [with_choices(task, row) for row in frame_rows("rows", source)]
     check_columns(task, rows, targets=False)
     found = [(row, *query_of(task, row)) for row in rows]
     refuse_bad([_told(row, wrong) for row, _, wrong in found if wrong], skippable=False)

@@ -1,0 +1,151 @@
+"""The same work from Python: compare, fit, load, predict. Files or frames go in.
+
+`config` is a run file's path, or its keys and values as a dict. `frames` are tables of pandas,
+polars or Arrow in place of the files under `data`: `{"file": frame}`, or `{"train": ..., "test":
+...}` and perhaps `"dev"`. All work resumes where it stopped, as the commands' does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fiatkit.cli._console import Bars
+from fiatkit.config import RunConfig, read_config
+from fiatkit.experiment import compare as fill
+from fiatkit.experiment import make_plan
+from fiatkit.experiment.progress import Progress, Silent
+from fiatkit.experiment.single import Fitted, load_fitted, tune_one
+from fiatkit.records import Prediction
+from fiatkit.report import Line, Summary, load_run, summarise, verdict, write_html
+from fiatkit.tasks import Task
+
+Config = RunConfig | Path | str | Mapping[str, Any]
+Frames = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A finished comparison: its lines, what they say in words, and where the report lies."""
+
+    summary: Summary
+    report: Path
+
+    @property
+    def lines(self) -> list[Line]:
+        """One line a recipe and size: score, interval, paired differences, calls, seconds."""
+        return self.summary.lines
+
+    @property
+    def verdict(self) -> str:
+        """Who wins, by how much, whether that is sure."""
+        return verdict(self.summary)
+
+
+class Model:
+    """A tuned model and what it was tuned with. `fit` makes one, `load` opens one."""
+
+    def __init__(self, folder: Path, fitted: Fitted, store: Path) -> None:
+        self.folder = folder
+        self._fitted = fitted
+        self._store = store
+
+    @property
+    def task(self) -> Task:
+        """The task that it was tuned on."""
+        return self._fitted.task
+
+    def predict(self, rows: Path | str | object, *, progress: bool = True) -> list[Prediction]:
+        """Answer new rows, in their order; they need no target.
+
+        Args:
+            rows: a file, or a table of pandas, polars or Arrow.
+            progress: show progress bars.
+
+        Returns:
+            One prediction a row, failed ones too: see `Prediction.status`.
+
+        Raises:
+            DataError: a row lacks what the task reads.
+            ProviderError: the large model cannot be reached; what was paid for is in the store.
+        """
+        with _bars(progress) as bars:
+            source = Path(rows) if isinstance(rows, str) else rows
+            return self._fitted.predict(source, self._store, bars)
+
+
+def compare(config: Config, *, frames: Frames | None = None, progress: bool = True) -> Comparison:
+    """Run recipes x sizes x seeds on the same rows, as `fiat compare` does.
+
+    Args:
+        config: a run file, or its keys and values.
+        frames: tables in place of the files under `data`.
+        progress: show progress bars.
+
+    Raises:
+        UsageError: settings or rows are wrong.
+        ProviderError: the large model cannot be used; what was paid for is in the store.
+        BudgetError: all is done, but more rationales failed than `max_failed` allows.
+    """
+    plan = make_plan(_config(config), frames)
+    with _bars(progress) as bars:
+        fill(plan, bars)
+    run = load_run(plan.out)
+    write_html(run, plan.out / "report.html")
+    return Comparison(summarise(run), plan.out / "report.html")
+
+
+def fit(
+    config: Config,
+    *,
+    out: Path | str,
+    recipe: str = "fiat",
+    size: int | None = None,
+    seed: int = 0,
+    frames: Frames | None = None,
+    progress: bool = True,
+) -> Model:
+    """Tune the small model by one recipe and keep it in the folder `out`, as `fiat tune` does.
+
+    Args:
+        config: a run file, or its keys and values.
+        out: folder of the artefact; must not exist yet.
+        recipe: fiat, instruct, lora or finetune.
+        size: training rows; all there are by default.
+        seed: of the subset and of the tuning.
+        frames: tables in place of the files under `data`.
+        progress: show progress bars.
+
+    Raises:
+        UsageError: settings or rows are wrong, or `out` exists.
+        ProviderError: the large model cannot be used; what was paid for is in the store.
+    """
+    settings = _config(config)
+    assert settings.store is not None
+    with _bars(progress) as bars:
+        tune_one(settings, recipe, size, seed, Path(out), bars, frames)
+    return load(out, store=settings.store)
+
+
+def load(folder: Path | str, *, store: Path | str = Path("runs/rationales.sqlite")) -> Model:
+    """Open an artefact that `fit` or `fiat tune` made.
+
+    Args:
+        folder: the artefact.
+        store: where rationales are kept.
+
+    Raises:
+        ArtefactError: it is damaged, newer, or does not fit the base model that is here.
+    """
+    return Model(Path(folder), load_fitted(Path(folder)), Path(store))
+
+
+def _config(given: Config) -> RunConfig:
+    return given if isinstance(given, RunConfig) else read_config(given)
+
+
+def _bars(shown: bool) -> AbstractContextManager[Progress]:
+    return Bars() if shown else nullcontext(Silent())
