@@ -210,8 +210,9 @@ def test_what_a_user_should_know_is_noted(tmp_path: Path) -> None:
     notes = load_data(silent, DataSettings(file=path)).notes
     assert any('never mentions the marker "Answer:"' in note for note in notes)
     assert "no training row has the label cold" in notes
-    (told,) = load_data(task(), DataSettings(file=path)).notes
+    told, one = load_data(task(), DataSettings(file=path)).notes
     assert told == "no training row has the label cold"
+    assert one == "all training rows have one label, so that nothing can be learnt from them"
 
 
 def test_queries_need_neither_target_nor_group(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from fiatkit.data.columns import repeated
 from fiatkit.errors import DataError, MissingExtraError
 
 BATCH = 256  # rows that are in memory twice
@@ -33,9 +34,9 @@ def records(
     Raises:
         DataError: a column named twice, or text that is not Unicode.
     """
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f'"{place}": the column "{twice[0]}" stands there twice.', "Rename one.")
+    twice = repeated(names)
+    if twice is not None:
+        raise DataError(f'"{place}": the column "{twice}" stands there twice.', "Rename one.")
     number = 0
     try:
         for batch in batches:

@@ -9,11 +9,11 @@ from types import ModuleType
 
 from fiatkit import registry
 from fiatkit.data import frames, hub
+from fiatkit.data.columns import MAX_COLUMNS
 from fiatkit.data.source import MAX_ROW, PACKED, Source, unpacked
 from fiatkit.errors import DataError
 
 ROOM = "data.readers"
-MAX_COLUMNS = 2000
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import gzip
 import io
+import itertools
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
@@ -91,7 +92,8 @@ class Source:
     def text(self) -> str:
         """The whole text. Raises DataError as `lines` does, or if it is too long."""
         with self._text("") as text:
-            found = text.read(MAX_DOCUMENT + 1)
+            pieces = iter(lambda: text.read(HEAD), "")  # read(n) takes n bytes of memory at once
+            found = "".join(itertools.islice(pieces, MAX_DOCUMENT // HEAD + 1))
         if len(found) > MAX_DOCUMENT:
             raise DataError(
                 f'"{self.path}" has more than {MAX_DOCUMENT:,} characters, too many for a file '

@@ -19,6 +19,7 @@ from fiatkit.data.splits import check_overlap, nested_subset, normal, split
 from fiatkit.errors import DataError, SettingsError, UnknownNameError
 from fiatkit.records import Example, Query
 from fiatkit.settings import Strict, load
+from fiatkit.tasks.remarks import remarks
 from fiatkit.tasks.rows import (
     check_columns,
     example_of,
@@ -182,7 +183,11 @@ def load_data(
     train, dev, test = _split(kept, settings)
     check_overlap({"train": train, "dev": dev, "test": test})
     return DataSplits(
-        tuple(train), tuple(dev), tuple(test), held_out, (*notes, *_remarks(task, train))
+        tuple(train),
+        tuple(dev),
+        tuple(test),
+        held_out,
+        (*notes, *remarks(task, train, [*dev, *test])),
     )
 
 
@@ -310,7 +315,7 @@ def _examples(
         seen.add((name, example.id))
         splits[name].append(example)
         ids.append((example.id, row))
-    refuse_duplicates(ids, skippable=True)
+    refuse_duplicates(ids, skippable=settings.on_duplicate == "error")
     if repeated:
         notes.append(f"{repeated} rows with the id of an earlier row were left out (on_duplicate)")
     return splits, [example.group for example, _ in found], notes
@@ -340,19 +345,3 @@ def _held_out_groups(
         if any((s, normal(fields.get(name, "") for name in s)) in shown for s in shapes):
             held.add(example.group)
     return held
-
-
-def _remarks(task: Task, train: Sequence[Example]) -> list[str]:
-    """What a user should know before anything is spent, though it is no error."""
-    found = []
-    told = task.reasoning.instruction.casefold()
-    if not task.exemplars and task.reasoning.marker.casefold() not in told:
-        found.append(
-            f'the reasoning instruction never mentions the marker "{task.reasoning.marker}" and '
-            "there are no exemplars, so the large model cannot know where to write its answer"
-        )
-    present = {example.target for example in train}
-    lacking = [label for label in task.choices or () if label not in present]
-    if lacking:
-        found.append(f"no training row has the label {', '.join(lacking)}")
-    return found

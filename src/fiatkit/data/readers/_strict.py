@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+from fiatkit.data.columns import repeated
+
 DIGITS = 4300
 
 
@@ -40,9 +42,7 @@ def parse(text: str) -> tuple[Any, bool]:
         values = dict(items)
         if len(values) == len(items):
             return values
-        names = [name for name, _ in items]
-        twice = next(name for name in names if names.count(name) > 1)
-        return refuse(f'the key "{twice}" stands there twice')
+        return refuse(f'the key "{repeated(name for name, _ in items)}" stands there twice')
 
     def integer(digits: str) -> Any:
         if len(digits) > DIGITS:

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from fiatkit.data.columns import repeated
 from fiatkit.data.source import MAX_ROW, Source
 from fiatkit.errors import DataError
 
@@ -61,9 +62,9 @@ def _separator(source: Source, header: str) -> str:
 def _check_header(source: Source, header: list[str]) -> None:
     if not any(header):
         raise DataError(f'"{source.path}" has no header row.', "The first line names the columns.")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
+    twice = repeated(header)
+    if twice is not None:
         raise DataError(
-            f'"{source.path}", line 1: the column "{twice[0]}" stands there twice.',
+            f'"{source.path}", line 1: the column "{twice}" stands there twice.',
             "Give each column a name of its own.",
         )
