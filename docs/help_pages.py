@@ -10,6 +10,7 @@ from pathlib import Path
 PAGE = Path(__file__).with_name("commands.md")
 COMMANDS = (
     "",
+    "init",
     "doctor",
     "models",
     "models get",

@@ -9,6 +9,7 @@ from fiatkit.cli import (
     doctor,
     evaluate,
     expand,
+    init,
     models,
     predict,
     report,
@@ -28,6 +29,7 @@ A first run, with example data and small models, from a clone of the repository:
 
 Your own data:
 
+    fiat init reviews.csv    a task.yaml and a run.yaml for your file
     fiat doctor run.yaml     what would be done, cut and spent, before anything is
     fiat compare run.yaml    recipes x sizes x seeds, a table and report.html
     fiat tune run.yaml       one recipe, as an artefact to keep
@@ -43,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
-for module in (doctor, expand, tune, predict, evaluate, compare, report):
+for module in (init, doctor, expand, tune, predict, evaluate, compare, report):
     app.command(module.__name__.rsplit(".", 1)[1])(module.run)
 app.add_typer(models.app, name="models")
 app.add_typer(store.app, name="store")

@@ -1,0 +1,172 @@
+"""Begin: from a user's file to a task YAML and a run YAML that run as they are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from fiatkit.data import Row
+from fiatkit.errors import DataError, UsageError
+from fiatkit.files import write_whole
+from fiatkit.models import catalogue, provider_names
+from fiatkit.settings import parse
+from fiatkit.tasks import DataSettings, DataSplits, Task, load_data
+from fiatkit.tasks.propose import Proposal
+from fiatkit.tasks.written import scalar, task_yaml
+
+LEAST_ROWS = 20
+MOST = {"dev": 64, "test": 256, "train": 400}
+SMALL = "smollm2-135m"
+LARGE = "qwen2.5-coder-0.5b"
+BAD_SHARE = 0.2  # of rows that may be left out without a question
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Two files' texts, not written yet, and what the run will be made of."""
+
+    task: str
+    run: str
+    data: DataSplits
+    sizes: tuple[int, ...]
+
+
+def start(
+    file: Path,
+    rows: Sequence[Row],
+    proposal: Proposal,
+    out: Path,
+    large: Mapping[str, str],
+    small: str = SMALL,
+) -> Started:
+    """Write the texts of task.yaml and run.yaml, and try them: the rows are read and split.
+
+    Args:
+        file: the user's file.
+        rows: its rows.
+        proposal: what they mean.
+        out: the folder where the two files will be.
+        large: the `large:` block.
+        small: the small model.
+
+    Raises:
+        UsageError: too few rows.
+        DataError: many rows do not fit the proposal.
+    """
+    if len(rows) < LEAST_ROWS:
+        raise UsageError(
+            f'"{file}" has {len(rows)} rows; at least {LEAST_ROWS} are needed to train on some and '
+            "to test on others.",
+            "Some hundred labelled rows are a good start.",
+        )
+    dev, test = (min(MOST[n], len(rows) * share // 100) for n, share in (("dev", 15), ("test", 30)))
+    text = task_yaml(proposal, _name(file), file.name)
+    settings = DataSettings(file=file, dev_rows=dev, test_rows=test)
+    task = parse(Task, yaml.safe_load(text), "task.yaml")
+    skip = False
+    try:
+        data = load_data(task, settings)
+    except DataError:
+        skip = True
+        data = load_data(task, settings.model_copy(update={"skip_bad": True}))
+        if len(data.train) + len(data.dev) + len(data.test) < (1 - BAD_SHARE) * len(rows):
+            raise
+    sizes = _sizes(len(data.train))
+    where = os.path.relpath(file.resolve(), out.resolve())
+    return Started(text, _run_yaml(where, (dev, test), skip, large, small, sizes), data, sizes)
+
+
+def write(started: Started, out: Path, *, force: bool) -> tuple[Path, Path]:
+    """Write task.yaml and run.yaml; returns their paths.
+
+    Raises:
+        UsageError: one of them is there already, and `force` is not set.
+    """
+    paths = out / "task.yaml", out / "run.yaml"
+    there = [path for path in paths if path.exists()]
+    if there and not force:
+        raise UsageError(
+            f'"{there[0]}" exists already and is left as it is.',
+            "Choose another folder with --out, or replace it with --force.",
+        )
+    for path, text in zip(paths, (started.task, started.run), strict=True):
+        write_whole(path, text.encode())
+    return paths
+
+
+def large_block(told: str, base_url: str = "") -> dict[str, str]:
+    """The `large:` block for what the user typed: NAME of the catalogue, a GGUF file, or
+    PROVIDER:MODEL.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    provider, colon, model = told.partition(":")
+    if colon and provider in provider_names():
+        block = {"provider": provider, "model": model}
+        return block | ({"base_url": base_url} if base_url else {})
+    if told in provider_names():
+        return {"provider": told}
+    if told in catalogue.names() or told.endswith(".gguf"):
+        return {"provider": "llama_cpp", "model": told}
+    raise UsageError(
+        f'"{told}" is no large model.',
+        f"Give a name of `fiat models list` ({', '.join(catalogue.names())}), the path of a GGUF "
+        f"file, or PROVIDER:MODEL with one of {', '.join(provider_names())}.",
+    )
+
+
+def _name(file: Path) -> str:
+    stem = file.name.split(".")[0]
+    return re.sub(r"\W+", "_", stem).strip("_") or "my_task"
+
+
+def _sizes(train: int) -> tuple[int, ...]:
+    """All training rows up to a bound that one evening allows; a smaller size too, if they are
+    many."""
+    most = min(train, MOST["train"])
+    if most >= 40:
+        most -= most % 10
+    return (most,) if most < 80 else (most // 4 - most // 4 % 10, most)
+
+
+def _run_yaml(
+    file: str,
+    held: tuple[int, int],
+    skip_bad: bool,
+    large: Mapping[str, str],
+    small: str,
+    sizes: Sequence[int],
+) -> str:
+    dev, test = held
+    skip = ", skip_bad: true" if skip_bad else ""
+    told = "{" + ", ".join(f"{key}: {scalar(value)}" for key, value in large.items()) + "}"
+    return f"""\
+# What is compared. Check it without spending anything:  fiat doctor run.yaml --show 2
+# Then:                                                   fiat compare run.yaml
+version: 1
+task: task.yaml
+# Rows for choosing the best epoch (dev) and for the scores (test); the rest is trained on. Groups
+# stay whole, and the choice is mixed over languages and labels.\
+{" skip_bad leaves bad rows out, counted." if skip_bad else ""}
+data: {{file: {scalar(file)}, dev_rows: {dev}, test_rows: {test}{skip}}}
+# The model that reasons. It is never tuned. Any OpenAI-compatible endpoint will do as well; its
+# key comes from the environment variable that api_key_env names, never from a file:
+# large: {{provider: openai_compatible, base_url: https://host/v1, model: NAME, api_key_env: KEY}}
+large: {told}
+# The model that is tuned: a name of `fiat models list`, a folder, or a hub id.
+small: {{model: {scalar(small)}}}
+# icl: the large model answers alone. lora, instruct: the small one, tuned without rationales; if
+# instruct is level with fiat on your data, take instruct: it needs no large model.
+recipes: [icl, lora, instruct, fiat]
+# How many rows are trained on; with several sizes the report draws a curve.
+sizes: [{", ".join(map(str, sizes))}]
+# More seeds tell luck from merit: [0, 1, 2]
+seeds: [0]
+tuning: {{epochs: 3}}
+"""

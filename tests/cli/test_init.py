@@ -1,0 +1,113 @@
+"""fiat init: from a file to a run, by flags and by questions; nothing of the user's is replaced."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fiatkit.config import read_config
+from fiatkit.experiment import make_plan
+from fiatkit.tasks import load_task
+
+FIAT = str(Path(sys.executable).with_name("fiat"))
+WIDE = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def fiat(folder: Path, *words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [FIAT, *words], cwd=folder, env=WIDE, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    lines = ["nr,lang,message,mood,seen"]
+    for number in range(48):
+        words = f"message number {number} about the {['sun', 'ice'][number % 2]}"
+        lines.append(
+            f"{number},{['en', 'es'][number // 2 % 2]},{words},{['warm', 'cold'][number % 2]},x"
+        )
+    (tmp_path / "mail.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_the_written_files_run_at_once(folder: Path, tiny_chat_model: Path) -> None:
+    models = ("--large", "scripted", "--small", str(tiny_chat_model))
+    shown = fiat(folder, "init", "mail.csv", "--out", "mail", *models)
+    assert "mood  (2 different values)" in shown
+    assert "not used  seen" in shown
+    task = load_task(str(folder / "mail" / "task.yaml"))
+    assert (task.id, task.language, task.target) == ("nr", "lang", "mood")
+    told = fiat(folder, "doctor", "mail/run.yaml")
+    assert "train: 27 rows" in told
+    assert "problem" not in told
+    run = folder / "mail" / "run.yaml"  # fewer recipes: the test is of the files
+    text = run.read_text().replace("[icl, lora, instruct, fiat]", "[icl, fiat]")
+    run.write_text(text.replace("epochs: 3", "epochs: 1"))
+    told = fiat(folder, "compare", "mail/run.yaml")
+    assert "fiat" in told
+    assert (folder / "runs" / "run" / "report.html").is_file()
+
+
+def test_nothing_is_replaced_without_force(folder: Path) -> None:
+    (folder / "task.yaml").write_text("mine")
+    told = fiat(folder, "init", "mail.csv", code=2)
+    assert "task.yaml" in told
+    assert "--force" in told
+    assert (folder / "task.yaml").read_text() == "mine"
+    assert not (folder / "run.yaml").exists()
+    fiat(folder, "init", "mail.csv", "--force", "--language", "none")
+    assert load_task(str(folder / "task.yaml")).language is None
+
+
+def test_questions_on_a_terminal(folder: Path) -> None:
+    """Every answer but two is the proposal; a wrong one is told and asked again."""
+    answers = ["moood", "mood", "", "", "", "none", "", "macro_f1", "", ""]
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [FIAT, "init", "mail.csv"], cwd=folder, env=WIDE, stdin=slave, stdout=slave, stderr=slave
+    ) as child:
+        os.close(slave)
+        os.write(master, "".join(f"{answer}\n" for answer in answers).encode())
+        shown = b""
+        try:
+            while piece := os.read(master, 4096):
+                shown += piece
+        except OSError:
+            pass  # the child has closed its side
+    os.close(master)
+    assert child.returncode == 0, shown.decode()
+    assert b'Did you mean "mood"?' in shown
+    task = load_task(str(folder / "task.yaml"))
+    assert (task.target, task.metrics, task.group) == ("mood", ["macro_f1"], [])
+
+
+def test_rows_that_do_not_fit_are_left_out_if_they_are_few(folder: Path) -> None:
+    path = folder / "mail.csv"
+    path.write_text(path.read_text() + "90,en,one more about the sun,,x\n91,en,,warm,x\n")
+    fiat(folder, "init", "mail.csv")
+    plan = make_plan(read_config(folder / "run.yaml"))
+    assert any("2 bad rows were skipped" in note for note in plan.data.notes)
+    path.write_text(path.read_text() + "".join(f"a{i},en,,cold,x\n" for i in range(40)))
+    assert "bad rows" in fiat(folder, "init", "mail.csv", "--force", code=2)
+
+
+def test_too_few_rows_and_a_wrong_model(folder: Path) -> None:
+    assert "PROVIDER:MODEL" in fiat(folder, "init", "mail.csv", "--large", "gpt", code=2)
+    lines = (folder / "mail.csv").read_text().splitlines()
+    (folder / "few.csv").write_text("\n".join(lines[:12]) + "\n")
+    assert "at least 20" in fiat(folder, "init", "few.csv", code=2)
+
+
+def test_an_endpoint_is_written_as_told(folder: Path) -> None:
+    large = ("--large", "openai_compatible:big", "--base-url", "https://llm.example.com/v1")
+    fiat(folder, "init", "mail.csv", "--out", "deep/er", *large)
+    values = read_config(folder / "deep" / "er" / "run.yaml").large.values_for_provider()
+    assert values["base_url"] == "https://llm.example.com/v1"
+    assert (values["provider"], values["model"]) == ("openai_compatible", "big")
