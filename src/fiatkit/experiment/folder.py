@@ -50,27 +50,41 @@ def locked(out: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def start(plan: Plan, models: Mapping[str, Any], started: str, version: str) -> None:
-    """Write run.json, after checking that the folder holds no other experiment's cells."""
+def check_same(plan: Plan) -> str | None:
+    """When the experiment in the folder was started, or None if there is none.
+
+    Raises:
+        UsageError: the folder holds another experiment's results; says what changed.
+    """
     path = plan.out / "run.json"
-    fingerprints = {
+    if not path.is_file():
+        return None
+    before = json.loads(path.read_text(encoding="utf-8"))
+    now = _fingerprints(plan)
+    changed = sorted(k for k, v in now.items() if before["fingerprints"].get(k) != v)
+    if changed:
+        raise UsageError(
+            f'The run folder "{plan.out}" holds results of another experiment '
+            f"(changed: {', '.join(changed)}).",
+            "Choose another folder with --out; the rationale store is shared by all runs.",
+        )
+    return str(before["started"])
+
+
+def _fingerprints(plan: Plan) -> dict[str, str]:
+    return {
         "config": plan.config.fingerprint(),
         "task": plan.task.fingerprint,
         "data": plan.data.fingerprint,
     }
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(k for k, v in fingerprints.items() if before["fingerprints"].get(k) != v)
-        if changed:
-            raise UsageError(
-                f'The run folder "{plan.out}" holds results of another experiment '
-                f"(changed: {', '.join(changed)}).",
-                "Choose another folder with --out; the rationale store is shared by all runs.",
-            )
-        started = before["started"]
+
+
+def start(plan: Plan, models: Mapping[str, Any], started: str, version: str) -> None:
+    """Write run.json, after checking that the folder holds no other experiment's cells."""
+    started = check_same(plan) or started
     task = plan.task
     write_json(
-        path,
+        plan.out / "run.json",
         {
             "version": VERSION,
             "title": plan.config.title or task.name,
@@ -83,7 +97,7 @@ def start(plan: Plan, models: Mapping[str, Any], started: str, version: str) -> 
                 "averaged": list(task.averaged),
             },
             "config": plan.config.model_dump(mode="json"),
-            "fingerprints": fingerprints,
+            "fingerprints": _fingerprints(plan),
             "cells": [{"folder": c.folder, **asdict(c)} for c in plan.cells],
             "data": {
                 "train": len(plan.data.train),

@@ -42,6 +42,7 @@ def compare(plan: Plan, progress: Progress | None = None) -> None:
     """
     progress = progress or Silent()
     with folder.locked(plan.out):
+        folder.check_same(plan)
         pending = [cell for cell in plan.cells if not plan.finished(cell)]
         if len(pending) < len(plan.cells):
             done = len(plan.cells) - len(pending)
