@@ -1,7 +1,9 @@
 """Small real models, made once a session, and a small task for end-to-end runs."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +93,75 @@ def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_plain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model without a chat template."""
     return make_model(tmp_path_factory.mktemp("tiny-plain"), None)
+
+
+def t5_tokenizer() -> Any:
+    """A Unigram tokenizer with T5's normalisation of blanks, sentinels and end token."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import T5Tokenizer
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        initial_alphabet=[chr(code) for code in range(33, 127)],
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(LINES, trainer)
+    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
+    extra = [(f"<extra_id_{i}>", 0.0) for i in range(99, -1, -1)]
+    return T5Tokenizer(vocab=[(piece, score) for piece, score in pieces] + extra)
+
+
+def make_encoder_decoder(folder: Path, kind: str) -> Path:
+    """An encoder-decoder of two layers each: "t5", the first T5, shares its input embeddings with
+    the head and scales before it; "mt5" has gated layers and a head of its own."""
+    import torch
+    from transformers import (
+        MT5Config,
+        MT5ForConditionalGeneration,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
+
+    tokenizer = t5_tokenizer()
+    sizes = {
+        "vocab_size": len(tokenizer) + 5,
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "decoder_start_token_id": 0,
+        "dropout_rate": 0.0,
+    }
+    torch.manual_seed(0)
+    if kind == "t5":
+        model = T5ForConditionalGeneration(T5Config(**sizes))
+        model.shared.weight.data.normal_()
+        model.save_pretrained(folder)
+    else:
+        model = MT5ForConditionalGeneration(MT5Config(**sizes))
+        head = torch.randn_like(model.lm_head.weight)
+        model.lm_head.weight = torch.nn.Parameter(head)
+        model.save_pretrained(folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_t5_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder-decoder whose head is its input embeddings."""
+    return make_encoder_decoder(tmp_path_factory.mktemp("tiny-t5"), "t5")
+
+
+@pytest.fixture(scope="session")
+def tiny_mt5_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder-decoder with a head of its own."""
+    return make_encoder_decoder(tmp_path_factory.mktemp("tiny-mt5"), "mt5")

@@ -107,7 +107,7 @@ def test_lora_leaves_the_base_as_it_was(load: Callable[[], SmallModel]) -> None:
     small = load()
     before = {n: p.detach().clone() for n, p in small.model.named_parameters()}
     tune(small, PAIRS, TuningSettings(epochs=2, learning_rate=0.01), seed=0)
-    after = {n.replace(".base_layer", ""): p for n, p in small.causal.named_parameters()}
+    after = {n.replace(".base_layer", ""): p for n, p in small.core.named_parameters()}
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
     trainable = [n for n, p in small.model.named_parameters() if p.requires_grad]
     assert trainable and all("lora_" in name for name in trainable)

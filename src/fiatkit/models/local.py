@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from fiatkit.errors import EnvironmentProblem, MissingExtraError, ModelFileError
 from fiatkit.models import catalogue
+from fiatkit.models._causal import Causal
 from fiatkit.models._chat import scaffold
 from fiatkit.models._devices import choose as choose_device
 from fiatkit.models._devices import cores, memory_told, precision
 from fiatkit.models._literal import Literal
+from fiatkit.models._padding import lengths_of, pad, real
+from fiatkit.models._seq2seq import EncoderDecoder
 from fiatkit.records import Message, SmallPrompt
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
-
-PAD = 0  # never read: padding is masked by position, whatever its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,10 @@ class Encoded:
 
 
 class SmallModel:
-    """A decoder model with its tokenizer and template, ready to be tuned or to answer.
+    """A model with its tokenizer and template, ready to be tuned or to answer.
+
+    Decoder models read prompt and answer as one row; of an encoder-decoder model (T5, mT5) the
+    encoder reads the prompt and the decoder writes the answer.
 
     Attributes:
         model: the transformers model, wrapped by peft once an adapter is attached.
@@ -85,12 +89,11 @@ class SmallModel:
     def _frame(self, template: str | None) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         """Ids that stand before and after a prompt, and the id that ends an answer."""
         eos = self.tokenizer.eos_token_id
-        bos = tuple(self.tokenizer("", add_special_tokens=True)["input_ids"])
-        bos = tuple(i for i in bos if i != eos)
+        bos, end = self.network.frame(self.tokenizer)
         if not self.has_template or template is None:
             if eos is None:
                 raise ModelFileError("The tokenizer has no end-of-text token.")
-            return bos, (), int(eos)
+            return bos, end, int(eos)
         names = ("bos_token", "eos_token", "pad_token", "unk_token")
         tokens = {name: str(getattr(self.tokenizer, name, None) or "") for name in names}
         user, assistant = Message("user", "u"), Message("assistant", "a")
@@ -139,43 +142,51 @@ class SmallModel:
 
     def encode_target(self, text: str) -> tuple[int, ...]:
         """Ids of an answer and its stop token."""
-        return (*self._literal(text if self.has_template else " " + text), self.stop_id)
+        gap = "" if self.has_template else self.network.gap
+        return (*self._literal(gap + text), self.stop_id)
 
     # -- ids to scores and texts -----------------------------------------------------------------
 
     @property
-    def causal(self) -> Any:
+    def core(self) -> Any:
         """The transformers model, whether or not peft has wrapped it."""
         return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
 
     @property
+    def network(self) -> Causal | EncoderDecoder:
+        """How this kind of model computes."""
+        core = self.core
+        return EncoderDecoder(core) if is_encoder_decoder(core.config) else Causal(core)
+
+    @property
     def device(self) -> Any:
         """Where the model's weights are."""
-        return self.causal.get_input_embeddings().weight.device
+        return self.network.device
 
-    def hidden(self, **inputs: Any) -> Any:
-        """Run the model's body: last hidden states, before the language-model head."""
-        causal = self.causal
-        return getattr(causal, causal.base_model_prefix)(**inputs)
+    def before_targets(self, rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Any:
+        """Hidden states from which the targets of (prompt, target) rows are predicted.
+
+        Returns:
+            Tensor [target tokens of all rows, width], row after row; `logits` makes of it what
+            the model says of each target token, and of no other.
+        """
+        return self.network.before_targets(rows)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Apply the head to chosen hidden states [n, width]; returns [n, vocabulary]."""
-        causal = self.causal
-        found: torch.Tensor = causal.get_output_embeddings()(hidden)
-        cap = getattr(causal.config.get_text_config(), "final_logit_softcapping", None)
-        return found if cap is None else (found / cap).tanh() * cap
+        return self.network.logits(hidden)
 
     def _check_head(self) -> None:
         """Refuse an architecture whose logits are not head(body): scores would be wrong."""
         import torch
 
-        ids = torch.tensor([[self.stop_id, 1, 2, 3]], device=self.device)
+        prompt, target = (self.stop_id, 1), (2, 3)
         with torch.inference_mode():
-            whole = self.causal(input_ids=ids).logits[0, -1].float()
-            ours = self.logits(self.hidden(input_ids=ids).last_hidden_state[:, -1])[0].float()
+            whole = self.network.own_logits(prompt, target).float()
+            ours = self.logits(self.before_targets([(prompt, target)])).float()
         if not torch.allclose(whole, ours, atol=1e-2 * float(whole.abs().max())):
             raise ModelFileError(
-                f'"{type(self.causal).__name__}" does more after its head than fiatkit knows.',
+                f'"{type(self.core).__name__}" does more after its head than fiatkit knows.',
                 "Use another small model.",
             )
 
@@ -184,7 +195,8 @@ class SmallModel:
     ) -> np.ndarray:
         """Summed log-probability of each label's tokens and the stop token after each prompt.
 
-        A prompt is computed once; labels are branches on its cached keys and values.
+        A prompt is computed once; labels are branches on its cached keys and values. Divide the
+        exponentials by their sum over the labels for shares of the set.
 
         Args:
             prompts: n encoded prompts.
@@ -211,30 +223,19 @@ class SmallModel:
         import torch
 
         count, width = len(targets), max(map(len, targets))
-        lengths, last, cache = self._read(rows)
-        first = torch.log_softmax(self.logits(last).double(), dim=-1)
-        heads = torch.tensor([t[0] for t in targets], device=self.device)
-        sums = first[:, heads]
-        cache.batch_repeat_interleave(count)
-        branch = torch.full((count, width - 1), PAD, device=self.device)
-        wanted = torch.full((count, width - 1), -1, device=self.device)
-        for index, target in enumerate(targets):
-            branch[index, : len(target) - 1] = torch.tensor(target[:-1])
-            wanted[index, : len(target) - 1] = torch.tensor(target[1:])
+        reading = self.network.read(rows)
+        first = torch.log_softmax(self.logits(reading.last).double(), dim=-1)
+        sums = first[:, torch.tensor([t[0] for t in targets], device=first.device)]
         if width == 1:
             return sums
-        ends = lengths.repeat_interleave(count)
-        hidden = self.hidden(
-            input_ids=branch.repeat(len(rows), 1),
-            position_ids=ends[:, None] + torch.arange(width - 1, device=self.device),
-            attention_mask=_mask(ends, int(lengths.max()), width - 1),
-            past_key_values=cache,
-        ).last_hidden_state
-        wanted = wanted.repeat(len(rows), 1)
-        real = wanted >= 0
-        logs = torch.log_softmax(self.logits(hidden[real]).double(), dim=-1)
-        chosen = torch.zeros(wanted.shape, dtype=torch.float64, device=self.device)
-        chosen[real] = logs.gather(1, wanted[real][:, None])[:, 0]
+        branch = pad([target[:-1] for target in targets]).to(first.device)
+        wanted = pad([target[1:] for target in targets]).to(first.device)
+        ours = real(lengths_of(targets, first.device) - 1, width - 1).repeat(len(rows), 1)
+        reading.repeat(count)
+        hidden = reading.extend(branch.repeat(len(rows), 1))
+        logs = torch.log_softmax(self.logits(hidden[ours]).double(), dim=-1)
+        chosen = torch.zeros(ours.shape, dtype=torch.float64, device=first.device)
+        chosen[ours] = logs.gather(1, wanted.repeat(len(rows), 1)[ours][:, None])[:, 0]
         return sums + chosen.sum(1).view(len(rows), count)
 
     def generate(
@@ -264,8 +265,8 @@ class SmallModel:
     def _write(self, rows: Sequence[tuple[int, ...]], limit: int) -> list[list[int]]:
         import torch
 
-        lengths, last, cache = self._read(rows)
-        width = int(lengths.max())
+        reading = self.network.read(rows)
+        last = reading.last
         written: list[list[int]] = [[] for _ in rows]
         going = torch.ones(len(rows), dtype=torch.bool)
         for step in range(limit):
@@ -276,37 +277,8 @@ class SmallModel:
                     going[index] = token != self.stop_id
             if not going.any() or step == limit - 1:
                 break
-            last = self.hidden(
-                input_ids=chosen[:, None],
-                position_ids=(lengths + step)[:, None],
-                attention_mask=_mask(lengths, width, step + 1),
-                past_key_values=cache,
-            ).last_hidden_state[:, -1]
+            last = reading.extend(chosen[:, None])[:, -1]
         return written
-
-    def _read(self, rows: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        """Compute prompts, padded at the right, where causal attention never looks.
-
-        Returns:
-            Lengths [n], last hidden states [n, width], and the cache of keys and values.
-        """
-        import torch
-
-        lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        ids = pad(rows).to(self.device)
-        output = self.hidden(input_ids=ids, use_cache=True)
-        last = output.last_hidden_state[torch.arange(len(rows)), lengths - 1]
-        return lengths, last, output.past_key_values
-
-
-def pad(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Rows of ids as one tensor [n, longest], padded at the right."""
-    import torch
-
-    ids = torch.full((len(rows), max(map(len, rows))), PAD)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
-    return ids
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
@@ -321,18 +293,17 @@ def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _mask(lengths: torch.Tensor, width: int, new: int) -> torch.Tensor:
-    """Attention mask [n, width + new]: a row's own prompt, not its padding, and what is new."""
-    import torch
-
-    old = torch.arange(width, device=lengths.device)[None] < lengths[:, None]
-    return torch.cat([old, torch.ones_like(old[:, :1]).expand(-1, new)], dim=1).long()
+def is_encoder_decoder(config: Any) -> bool:
+    """Whether a model of this config reads with an encoder and answers with a decoder."""
+    return bool(getattr(config, "is_encoder_decoder", False))
 
 
 def load_transformers(
     folder: Path, ref: str, *, device: str, dtype: str = "auto", threads: int | None = None
 ) -> tuple[Any, Any]:
     """Load weights and tokenizer from a folder that the catalogue has resolved.
+
+    What the config calls an encoder-decoder is loaded as one, all else as a causal model.
 
     Args:
         folder: config, tokenizer and safetensors.
@@ -355,7 +326,11 @@ def load_transformers(
     kind = precision(device) if dtype == "auto" else getattr(torch, dtype)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=kind)
+        config = transformers.AutoConfig.from_pretrained(folder)
+        auto = transformers.AutoModelForCausalLM
+        if is_encoder_decoder(config):
+            auto = transformers.AutoModelForSeq2SeqLM
+        model = auto.from_pretrained(folder, dtype=kind)
     except ImportError as error:
         first = str(error).strip().splitlines()[0]
         raise EnvironmentProblem(f'"{ref}" needs a package that is not here: {first}') from None

@@ -1,8 +1,7 @@
 """The training loop: loss on the target and its stop token only, best epoch kept.
 
 The head is applied at target positions only, which changes no gradient: no other position is in
-the loss. Rows are padded at the right and causal attention never looks right, so no mask and no
-pad id can be confused with the stop token.
+the loss. Padding is masked by position, so no pad id can be confused with the stop token.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
 from fiatkit.errors import NonFiniteLossError, UsageError
-from fiatkit.models.local import SmallModel, batches, pad
+from fiatkit.models.local import SmallModel, batches
 from fiatkit.records import TrainingPair
 from fiatkit.tuning.settings import TuningSettings
 
@@ -156,19 +155,10 @@ def target_loss(small: SmallModel, rows: Sequence[Row]) -> torch.Tensor:
     """
     import torch
 
-    ids = pad([(*row.prompt, *row.target[:-1]) for row in rows]).to(small.device)
-    lines: list[int] = []
-    places: list[int] = []
-    wanted: list[int] = []
-    for index, row in enumerate(rows):
-        start = len(row.prompt) - 1
-        lines += [index] * len(row.target)
-        places += range(start, start + len(row.target))
-        wanted += row.target
-    hidden = small.hidden(input_ids=ids, use_cache=False).last_hidden_state
-    logits = small.logits(hidden[lines, places]).float()
-    goal = torch.tensor(wanted, device=small.device)
-    return torch.nn.functional.cross_entropy(logits, goal, reduction="sum")
+    hidden = small.before_targets([(row.prompt, row.target) for row in rows])
+    wanted = [token for row in rows for token in row.target]
+    goal = torch.tensor(wanted, device=hidden.device)
+    return torch.nn.functional.cross_entropy(small.logits(hidden).float(), goal, reduction="sum")
 
 
 class _Run:

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fiatkit.errors import ModelFileError
 from fiatkit.models._chat import PLAIN, scaffold
 from fiatkit.models._devices import is_memory
 from fiatkit.models._literal import Literal
+from fiatkit.models.local import is_encoder_decoder
 from fiatkit.records import Finish, Message, Request, Sampling
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ class Writer:
     """
 
     def __init__(self, model: Any, tokenizer: Any, context: int) -> None:
+        if is_encoder_decoder(model.config):
+            raise ModelFileError(
+                f'"{type(model).__name__}" is an encoder-decoder; a large model must be a decoder.',
+                "Take a causal model for large.model; an encoder-decoder can be the small model.",
+            )
         self.model = model
         self.tokenizer = tokenizer
         self.device = model.get_input_embeddings().weight.device

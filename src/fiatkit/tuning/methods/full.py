@@ -22,7 +22,5 @@ def save(model: Any, folder: Path) -> None:
 
 def load(model: Any, folder: Path) -> Any:
     """Read all weights from `folder` in place of the base model's."""
-    import transformers
-
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype)
+    loaded = type(model).from_pretrained(folder, dtype=model.dtype)
     return loaded.to(model.device).eval()

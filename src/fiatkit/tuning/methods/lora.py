@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from fiatkit.models.local import is_encoder_decoder
 from fiatkit.tuning.settings import TuningSettings
 
 LEARNING_RATE = 3e-4
@@ -16,7 +17,7 @@ def attach(model: Any, settings: TuningSettings, base_name: str) -> Any:
     import peft
 
     config = peft.LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="SEQ_2_SEQ_LM" if is_encoder_decoder(model.config) else "CAUSAL_LM",
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,

@@ -1,0 +1,116 @@
+"""How a decoder model computes: prompt and answer are one row, and no position looks right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fiatkit.models._padding import lengths_of, pad, real
+
+if TYPE_CHECKING:
+    import torch
+
+Ids = tuple[int, ...]
+
+
+class Causal:
+    """A decoder model of transformers. Has the same methods as `EncoderDecoder`.
+
+    Attributes:
+        gap: what stands between a prompt without template and its answer.
+    """
+
+    gap = " "
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.device: torch.device = model.get_input_embeddings().weight.device
+
+    @staticmethod
+    def frame(tokenizer: Any) -> tuple[Ids, Ids]:
+        """Ids before and after a prompt without template: the begin token, where there is one."""
+        ids = tuple(tokenizer("", add_special_tokens=True)["input_ids"])
+        return tuple(i for i in ids if i != tokenizer.eos_token_id), ()
+
+    def hidden(self, **inputs: Any) -> Any:
+        """Run the model's body: its output before the language-model head."""
+        return getattr(self.model, self.model.base_model_prefix)(**inputs)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Apply the head to chosen hidden states [n, width]; returns [n, vocabulary]."""
+        found: torch.Tensor = self.model.get_output_embeddings()(hidden)
+        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        return found if cap is None else (found / cap).tanh() * cap
+
+    def own_logits(self, prompt: Ids, target: Ids) -> torch.Tensor:
+        """What the whole model says of each token of `target`: [tokens, vocabulary]."""
+        import torch
+
+        ids = torch.tensor([[*prompt, *target[:-1]]], device=self.device)
+        found: torch.Tensor = self.model(input_ids=ids).logits[0, len(prompt) - 1 :]
+        return found
+
+    def before_targets(self, rows: Sequence[tuple[Ids, Ids]]) -> torch.Tensor:
+        """Hidden states from which each target token of (prompt, target) rows is predicted.
+
+        Returns:
+            [target tokens of all rows, width], row after row.
+        """
+        ids = pad([(*prompt, *target[:-1]) for prompt, target in rows]).to(self.device)
+        lines: list[int] = []
+        places: list[int] = []
+        for index, (prompt, target) in enumerate(rows):
+            start = len(prompt) - 1
+            lines += [index] * len(target)
+            places += range(start, start + len(target))
+        found: torch.Tensor = self.hidden(input_ids=ids, use_cache=False).last_hidden_state
+        return found[lines, places]
+
+    def read(self, prompts: Sequence[Ids]) -> CausalReading:
+        """Compute prompts, padded at the right, where causal attention never looks."""
+        import torch
+
+        lengths = lengths_of(prompts, self.device)
+        output = self.hidden(input_ids=pad(prompts).to(self.device), use_cache=True)
+        last = output.last_hidden_state[torch.arange(len(prompts)), lengths - 1]
+        return CausalReading(self, lengths, last, output.past_key_values)
+
+
+class CausalReading:
+    """Prompts that were read, and answers that grow behind them.
+
+    Attributes:
+        last: hidden states [n, width] from which each answer's first token is predicted.
+    """
+
+    def __init__(
+        self, network: Causal, lengths: torch.Tensor, last: torch.Tensor, cache: Any
+    ) -> None:
+        self.last = last
+        self._network = network
+        self._lengths = lengths
+        self._cache = cache
+        self._width = int(lengths.max())
+        self._new = 0
+
+    def repeat(self, count: int) -> None:
+        """Go on with `count` answers to each prompt, side by side."""
+        self._cache.batch_repeat_interleave(count)
+        self._lengths = self._lengths.repeat_interleave(count)
+
+    def extend(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [n, k] to the answers; returns their hidden states [n, k, width]."""
+        import torch
+
+        steps = torch.arange(ids.shape[1], device=ids.device)
+        places = (self._lengths + self._new)[:, None] + steps
+        self._new += ids.shape[1]
+        old = real(self._lengths, self._width)
+        mask = torch.cat([old, torch.ones_like(old[:, :1]).expand(-1, self._new)], dim=1).long()
+        found: torch.Tensor = self._network.hidden(
+            input_ids=ids,
+            position_ids=places,
+            attention_mask=mask,
+            past_key_values=self._cache,
+        ).last_hidden_state
+        return found
