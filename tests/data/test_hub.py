@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import fiatkit
 from fiatkit.data import read_rows
 from fiatkit.errors import DataError
 
@@ -63,3 +64,11 @@ def test_what_is_not_there_is_told(saved: Path, rest: str, told: str) -> None:
 def test_a_data_set_that_is_not_there_is_told(saved: Path) -> None:
     with pytest.raises(DataError, match="Cannot load"):
         read_rows(Path(f"hub:{saved / 'nowhere'}:train"))
+
+
+def test_a_run_file_names_a_data_set_as_it_is_and_a_file_beside_itself(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(
+        "task: sib200\nsmall: {model: x}\ndata: {train: 'hub:owner/name:train', test: test.csv}\n"
+    )
+    data = fiatkit.read_config(tmp_path / "run.yaml").data
+    assert (data.train, data.test) == (Path("hub:owner/name:train"), tmp_path / "test.csv")
