@@ -8,6 +8,7 @@ from fiatkit.cli import (
     compare,
     doctor,
     evaluate,
+    exemplars,
     expand,
     init,
     models,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 for module in (init, doctor, expand, tune, predict, evaluate, compare, report):
     app.command(module.__name__.rsplit(".", 1)[1])(module.run)
+app.add_typer(exemplars.app, name="exemplars")
 app.add_typer(models.app, name="models")
 app.add_typer(store.app, name="store")
 app.add_typer(tasks.app, name="tasks")

@@ -144,6 +144,7 @@ def _tell(proposal: Proposal, started: Started, paths: tuple[Path, Path]) -> Non
         console.print(f"Note: {note}", markup=False, soft_wrap=True)
     console.print(
         f"Next:\n  edit {task}, above all both instructions\n"
+        f"  fiat exemplars draft {run}   the large model drafts worked examples for you to mend\n"
         f"  fiat doctor {run} --show 2   see rows as both models will; nothing is spent\n"
         f"  fiat compare {run}",
         markup=False,

@@ -23,6 +23,7 @@ LEAST_ROWS = 20
 MOST = {"dev": 64, "test": 256, "train": 400}
 SMALL = "smollm2-135m"
 LARGE = "qwen2.5-coder-0.5b"
+EXEMPLARS = 4
 BAD_SHARE = 0.2  # of rows that may be left out without a question
 
 
@@ -76,7 +77,7 @@ def start(
         data = load_data(task, settings.model_copy(update={"skip_bad": True}))
         if len(data.train) + len(data.dev) + len(data.test) < (1 - BAD_SHARE) * len(rows):
             raise
-    sizes = _sizes(len(data.train))
+    sizes = _sizes(data)
     where = os.path.relpath(file.resolve(), out.resolve())
     return Started(text, _run_yaml(where, (dev, test), skip, large, small, sizes), data, sizes)
 
@@ -126,10 +127,12 @@ def _name(file: Path) -> str:
     return re.sub(r"\W+", "_", stem).strip("_") or "my_task"
 
 
-def _sizes(train: int) -> tuple[int, ...]:
-    """All training rows up to a bound that one evening allows; a smaller size too, if they are
-    many."""
-    most = min(train, MOST["train"])
+def _sizes(data: DataSplits) -> tuple[int, ...]:
+    """The training rows, but for some groups that exemplars may take, up to a bound that one
+    evening allows; a smaller size too, if they are many."""
+    groups = len({row.group for row in data.train})
+    train = len(data.train)
+    most = min(max(train // 2, train - EXEMPLARS * -(-train // groups)), MOST["train"])
     if most >= 40:
         most -= most % 10
     return (most,) if most < 80 else (most // 4 - most // 4 % 10, most)
@@ -164,7 +167,8 @@ small: {{model: {scalar(small)}}}
 # icl: the large model answers alone. lora, instruct: the small one, tuned without rationales; if
 # instruct is level with fiat on your data, take instruct: it needs no large model.
 recipes: [icl, lora, instruct, fiat]
-# How many rows are trained on; with several sizes the report draws a curve.
+# How many rows are trained on; with several sizes the report draws a curve. A few are left over,
+# since exemplars and all that belongs to them are taken out.
 sizes: [{", ".join(map(str, sizes))}]
 # More seeds tell luck from merit: [0, 1, 2]
 seeds: [0]

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from fiatkit.tasks import Task
 
 VERSION = 1
+DRAFTING = (
+    "Here you write a model solution: the right answer is given to you. Reason as a careful reader "
+    "would who does not know it yet: argue from the text alone, and never mention that an answer "
+    "was given. End as you are told above, with the right answer."
+)
 
 
 def reasoning_messages(task: Task, query: Query) -> tuple[Message, ...]:
@@ -37,6 +42,22 @@ def choice_messages(task: Task, query: Query, rationale: str) -> tuple[Message, 
         Message("assistant", rationale.strip()),
         Message("user", f"Answer with exactly one of these, and nothing else: {labels}"),
     )
+
+
+def draft_messages(task: Task, query: Query, target: str) -> tuple[Message, ...]:
+    """Ask the large model to draft an exemplar's rationale. Here, and only here, it is shown the
+    target; the row becomes an exemplar, and no rationale of a query is ever asked for like this.
+    """
+    messages = [Message("system", f"{task.reasoning.instruction}\n\n{DRAFTING}")]
+    for exemplar in task.exemplar_list:
+        messages.append(Message("user", _told_answer(task, exemplar.query, exemplar.target)))
+        messages.append(Message("assistant", exemplar.rationale))
+    messages.append(Message("user", _told_answer(task, query, target)))
+    return tuple(messages)
+
+
+def _told_answer(task: Task, query: Query, target: str) -> str:
+    return f"{query_text(task, query)}\n\nThe right answer: {target}"
 
 
 def tuning_prompt(

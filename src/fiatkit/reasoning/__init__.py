@@ -1,7 +1,16 @@
 """Queries in, rationales out: asked once, committed before use, never asked again."""
 
+from fiatkit.reasoning.drafts import draft_rationales, draft_request
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.reasoner import Reasoner, rationale_request, stored_rationales
 from fiatkit.reasoning.store import RationaleStore
 
-__all__ = ["RationaleStore", "Reasoner", "completion_key", "rationale_request", "stored_rationales"]
+__all__ = [
+    "RationaleStore",
+    "Reasoner",
+    "completion_key",
+    "draft_rationales",
+    "draft_request",
+    "rationale_request",
+    "stored_rationales",
+]

@@ -30,8 +30,8 @@ COMMENTS = {
     "metrics": "the first one decides",
 }
 EXEMPLARS = """\
-# Worked examples (exemplars) teach the large model how you want it to reason: two to eight are
-# best; examples/hotel_reviews/task.yaml of fiatkit has two.
+# Worked examples teach the large model how you want it to reason: two to eight are best. It can
+# write drafts of them for you to mend:  fiat exemplars draft run.yaml
 """
 
 
