@@ -89,6 +89,17 @@ def test_doctor_tells_the_same_problem(folder: Path) -> None:
     assert "rows.csv" in done.stdout
 
 
+def test_debug_shows_the_traceback_without_secrets_and_keeps_the_exit_code(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "swordfish-1234")
+    done = fiat(folder, "compare", "swordfish-1234.yaml", "--debug")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr and "SettingsError" in done.stderr
+    assert "swordfish" not in done.stderr
+    assert '"***.yaml"' in done.stderr
+
+
 def test_unknown_flag(folder: Path) -> None:
     assert "No such option" in mistake(folder, "compare", "run.yaml", "--outt", "x")
 

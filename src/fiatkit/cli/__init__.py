@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import types
 from typing import Any
+
+
+SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
+SHORTEST = 6
 
 
 def main() -> None:
@@ -38,9 +43,7 @@ def _run(app: Any, debug: bool) -> int:
         code = int(app(prog_name="fiat", standalone_mode=False) or 0)
         sys.stdout.flush()
     except FiatError as error:
-        if debug:
-            raise
-        _tell(f"Error: {error}")
+        _tell(_trace() if debug else f"Error: {error}")
         return error.exit_code
     except typer.TyperException as error:
         return _usage(error)
@@ -52,8 +55,9 @@ def _run(app: Any, debug: bool) -> int:
         code = 128 + signal.SIGPIPE
     except Exception as error:
         if debug:
-            raise
-        _tell(f"Internal error: {type(error).__name__}: {error}")
+            _tell(_trace())
+            return 1
+        _tell(_hidden(f"Internal error: {type(error).__name__}: {error}"))
         _tell("Run the same command again with --debug to see where, and please report it.")
         return 1
     if code == 128 + signal.SIGPIPE:
@@ -61,6 +65,23 @@ def _run(app: Any, debug: bool) -> int:
     elif code > 128:
         _tell("Stopped. All finished work is kept; run the same command again to go on.")
     return code
+
+
+def _trace() -> str:
+    """The traceback of the error at hand, fit to be sent to somebody."""
+    import traceback
+
+    return _hidden(traceback.format_exc())
+
+
+def _hidden(text: str) -> str:
+    """Text without passwords in addresses and without the values of secret variables."""
+    from fiatkit.report.text import redacted
+
+    secrets = (v for name, v in os.environ.items() if SECRET.search(name) and len(v) >= SHORTEST)
+    for value in sorted(secrets, key=len, reverse=True):
+        text = text.replace(value, "***")
+    return redacted(text)
 
 
 def _usage(error: Any) -> int:
