@@ -9,7 +9,6 @@ import sys
 import types
 from typing import Any
 
-
 SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
 SHORTEST = 6
 
