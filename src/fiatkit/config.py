@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from fiatkit import registry
 from fiatkit.errors import UnknownNameError
+from fiatkit.models import Device
 from fiatkit.recipes import NAMED, named
 from fiatkit.settings import Strict, load, parse
 from fiatkit.tasks import DataSettings
@@ -39,10 +40,11 @@ class LargeSettings(Strict):
 
 
 class SmallSettings(Strict):
-    """Which small model: a name of the catalogue, a folder, or a hub id."""
+    """Which small model: a name of the catalogue, a folder, or a hub id; and where it computes:
+    cpu, cuda, one of several as cuda:1, mps, or auto for the best that is there."""
 
     model: str
-    device: str = "auto"
+    device: Device = "auto"
 
 
 class RunConfig(Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
+from fiatkit.models._devices import Device
 from fiatkit.settings import parse
 
 if TYPE_CHECKING:
@@ -29,3 +30,6 @@ def create_chat_model(values: dict[str, Any]) -> ChatModel:
 def provider_names() -> list[str]:
     """Names that `provider:` may have in a run file."""
     return registry.names(ROOM)
+
+
+__all__ = ["Device", "create_chat_model", "provider_names"]

@@ -4,66 +4,93 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from fiatkit.errors import EnvironmentProblem, MissingExtraError, SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
 
-KNOWN = ("auto", "cpu", "cuda", "mps")
+ALLOWED = ("auto", "cpu", "cuda", "cuda:0", "mps")
+NAME = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 WORDS = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+def check_name(wanted: str) -> str:
+    """The name, if a device can have it. Raises ValueError that says which there are."""
+    if not NAME.fullmatch(wanted):
+        hint = did_you_mean(wanted, ALLOWED)
+        raise ValueError(f'"{wanted}" is no device; allowed: {", ".join(ALLOWED)}. {hint}'.strip())
+    return wanted
+
+
+Device = Annotated[str, AfterValidator(check_name)]
 
 
 def choose(wanted: str) -> str:
     """The device to compute on.
 
     Args:
-        wanted: "cpu", "cuda", "mps", or "auto": cuda, else mps, else cpu.
+        wanted: "cpu", "cuda", one of several as "cuda:1", "mps", or "auto": cuda, else mps, else
+            cpu.
 
     Raises:
-        SettingsError: there is no device of that name.
+        SettingsError: no device has such a name.
         EnvironmentProblem: this machine, or the torch installed on it, does not have it.
         MissingExtraError: torch is not installed.
     """
-    if wanted not in KNOWN:
-        raise SettingsError(
-            f'device: "{wanted}" is none of {", ".join(KNOWN)}.', did_you_mean(wanted, KNOWN)
-        )
     try:
-        import torch
-    except ImportError:
-        raise MissingExtraError("torch", "local", "A model in process") from None
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+        check_name(wanted)
+    except ValueError as error:
+        raise SettingsError(f"device: {error}") from None
+    there = present()
     if wanted == "auto":
-        return next(name for name, found in there.items() if found)
-    if not there[wanted]:
-        have = ", ".join(sorted(name for name, found in there.items() if found))
+        return there[0].partition(":")[0]
+    if wanted not in there and f"{wanted}:0" not in there:
+        import torch
+
         raise EnvironmentProblem(
-            f'The device "{wanted}" is not here; this machine has: {have}.',
+            f'The device "{wanted}" is not here; this machine has: {", ".join(sorted(there))}.',
             f'Say "device: auto", or install a torch that knows {wanted} (here: '
             f"{torch.__version__}).",
         )
     return wanted
 
 
-def precision(device: str, *, needs_float32: bool = False) -> torch.dtype:
-    """float32, or bfloat16 on a cuda device that computes in it.
+def present() -> list[str]:
+    """The devices of this machine that torch can use, the fastest kind first; cpu is last."""
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtraError("torch", "local", "A model in process") from None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = [f"cuda:{number}" for number in range(count)]
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def precision(device: str) -> torch.dtype:
+    """float32, or bfloat16 on a cuda device that computes in it without emulation.
 
     Args:
-        device: "cpu", "cuda" or "mps".
-        needs_float32: the architecture is known to go wrong in less.
+        device: "cpu", "cuda", "cuda:0", "mps".
     """
     import torch
 
-    halves = device == "cuda" and not needs_float32 and torch.cuda.is_bf16_supported()
+    if not device.startswith("cuda"):
+        return torch.float32
+    with torch.cuda.device(device):
+        halves = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if halves else torch.float32
+
+
+def exact(values: torch.Tensor) -> torch.Tensor:
+    """The values in float64; on the CPU where they come from mps, which has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def cores() -> int:

@@ -16,7 +16,7 @@ from fiatkit.models import catalogue
 from fiatkit.models._causal import Causal
 from fiatkit.models._chat import scaffold
 from fiatkit.models._devices import choose as choose_device
-from fiatkit.models._devices import cores, memory_told, precision
+from fiatkit.models._devices import cores, exact, memory_told, precision
 from fiatkit.models._literal import Literal
 from fiatkit.models._padding import lengths_of, pad, real
 from fiatkit.models._seq2seq import EncoderDecoder
@@ -72,11 +72,12 @@ class SmallModel:
 
         Args:
             ref: the model.
-            device: "cpu", "cuda", "mps", or "auto" for the best that is there.
+            device: "cpu", "cuda", "cuda:0", "mps", or "auto" for the best that is there.
 
         Raises:
             ModelFileError: weights missing, of a refused kind, or of an architecture whose
                 answers cannot be scored exactly.
+            EnvironmentProblem: the device is not here, or has too little memory.
         """
         folder, identity = catalogue.resolve_transformers(ref)
         place = choose_device(device)
@@ -224,16 +225,16 @@ class SmallModel:
 
         count, width = len(targets), max(map(len, targets))
         reading = self.network.read(rows)
-        first = torch.log_softmax(self.logits(reading.last).double(), dim=-1)
+        first = torch.log_softmax(exact(self.logits(reading.last)), dim=-1)
         sums = first[:, torch.tensor([t[0] for t in targets], device=first.device)]
         if width == 1:
             return sums
-        branch = pad([target[:-1] for target in targets]).to(first.device)
+        branch = pad([target[:-1] for target in targets]).to(self.device)
         wanted = pad([target[1:] for target in targets]).to(first.device)
         ours = real(lengths_of(targets, first.device) - 1, width - 1).repeat(len(rows), 1)
         reading.repeat(count)
         hidden = reading.extend(branch.repeat(len(rows), 1))
-        logs = torch.log_softmax(self.logits(hidden[ours]).double(), dim=-1)
+        logs = torch.log_softmax(exact(self.logits(hidden[ours.to(self.device)])), dim=-1)
         chosen = torch.zeros(ours.shape, dtype=torch.float64, device=first.device)
         chosen[ours] = logs.gather(1, wanted.repeat(len(rows), 1)[ours][:, None])[:, 0]
         return sums + chosen.sum(1).view(len(rows), count)
@@ -308,7 +309,7 @@ def load_transformers(
     Args:
         folder: config, tokenizer and safetensors.
         ref: the user's name for it, for messages.
-        device: "cpu", "cuda" or "mps".
+        device: "cpu", "cuda", "cuda:0", "mps".
         dtype: a torch dtype's name, or "auto".
         threads: default: all cores that this process may use.
 

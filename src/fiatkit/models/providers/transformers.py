@@ -32,6 +32,7 @@ from fiatkit.errors import (
     TransientProviderError,
 )
 from fiatkit.models import catalogue
+from fiatkit.models._devices import Device
 from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
 from fiatkit.settings import Strict
 
@@ -50,7 +51,7 @@ class Settings(Strict):
     Attributes:
         model: a folder with safetensors, a hub id, or a tunable name of the catalogue.
         context: tokens that prompt and answer share; never more than the model's own.
-        device: "cpu", "cuda", "mps", or "auto" for the best that is there.
+        device: "cpu", "cuda", "cuda:0", "mps", or "auto" for the best that is there.
         dtype: "auto" is bfloat16 on a cuda device that has it, else float32.
         batch: calls that are written together. With 1, an answer owes nothing to its neighbours.
         threads: default: all cores that this process may use.
@@ -60,7 +61,7 @@ class Settings(Strict):
     provider: str = "transformers"
     model: str
     context: int = Field(default=4096, ge=64)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch: int = Field(default=8, ge=1, le=1024)
     threads: int | None = Field(default=None, ge=1)

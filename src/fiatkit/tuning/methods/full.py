@@ -11,8 +11,9 @@ LEARNING_RATE = 3e-5
 
 
 def attach(model: Any, settings: TuningSettings, base_name: str) -> Any:
-    """Make every weight of `model` trainable."""
-    return model.requires_grad_(True)
+    """Make every weight of `model` trainable, in float32: in bfloat16, steps of a usual learning
+    rate are too small to change a weight."""
+    return model.float().requires_grad_(True)
 
 
 def save(model: Any, folder: Path) -> None:
@@ -21,6 +22,8 @@ def save(model: Any, folder: Path) -> None:
 
 
 def load(model: Any, folder: Path) -> Any:
-    """Read all weights from `folder` in place of the base model's."""
-    loaded = type(model).from_pretrained(folder, dtype=model.dtype)
+    """Read all weights from `folder` in place of the base model's, as they were tuned."""
+    import torch
+
+    loaded = type(model).from_pretrained(folder, dtype=torch.float32)
     return loaded.to(model.device).eval()
