@@ -7,7 +7,7 @@ import pytest
 
 from fiatkit.errors import ModelFileError
 from fiatkit.models import _chat
-from fiatkit.models._chat import scaffold
+from fiatkit.models._chat import scaffold, template_of, tokens_of
 from fiatkit.models._render import MAX_RENDERED
 from fiatkit.records import Message
 
@@ -38,6 +38,46 @@ def test_a_default_system_prompt_is_scaffolding() -> None:
     template = "{% if messages[0].role != 'system' %}[SYS default]{% endif %}" + CHATML
     pieces = scaffold(template, [Message("user", "Hi")])
     assert pieces[0] == ("[SYS default]<|im_start|>user\n", True)
+
+
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+DROPS_SYSTEM = (
+    "{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endif %}"
+    "{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM + CHATML, DROPS_SYSTEM])
+def test_a_template_that_refuses_a_system_text_gets_it_with_the_first_users(template: str) -> None:
+    talk = [Message("system", "Be brief."), Message("user", HOSTILE), Message("assistant", "a")]
+    pieces = scaffold(template, talk)
+    assert [text for text, is_scaffold in pieces if not is_scaffold] == [
+        "Be brief.\n\n" + HOSTILE,
+        "a",
+    ]
+    merged = [Message("user", "Be brief.\n\n" + HOSTILE), Message("assistant", "a")]
+    assert pieces == scaffold(template, merged)
+
+
+def test_of_several_templates_the_default_one_is_taken() -> None:
+    class Tokenizer:
+        chat_template: object = None
+        eos_token = "<e>"
+
+    tokenizer = Tokenizer()
+    assert template_of(tokenizer) is None
+    tokenizer.chat_template = CHATML
+    assert template_of(tokenizer) == CHATML
+    tokenizer.chat_template = {"tool_use": "t", "default": CHATML}
+    assert template_of(tokenizer) == CHATML
+    tokenizer.chat_template = {"tool_use": "t"}
+    assert template_of(tokenizer) is None
+    assert tokens_of(tokenizer) == {
+        "bos_token": "",
+        "eos_token": "<e>",
+        "pad_token": "",
+        "unk_token": "",
+    }
 
 
 @pytest.mark.parametrize(

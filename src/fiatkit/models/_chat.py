@@ -21,6 +21,19 @@ RENDERER = Path(__file__).with_name("_render.py")
 WALL_SECONDS = 60  # the child bounds its own CPU time to 2 s; this is for a stalled machine
 
 
+def template_of(tokenizer: Any) -> str | None:
+    """A tokenizer's chat template; of several, the one named "default". None: it has none."""
+    found = getattr(tokenizer, "chat_template", None)
+    found = found.get("default") if isinstance(found, dict) else found
+    return found if isinstance(found, str) else None
+
+
+def tokens_of(tokenizer: Any) -> dict[str, str]:
+    """The tokens that a chat template may name."""
+    names = ("bos_token", "eos_token", "pad_token", "unk_token")
+    return {name: str(getattr(tokenizer, name, None) or "") for name in names}
+
+
 def scaffold(
     template: str,
     messages: Sequence[Message],
@@ -33,6 +46,7 @@ def scaffold(
     A random marker stands for each content while the template runs, so that no content can close
     a turn, open another, or be read as a template. The scaffolding depends on the roles alone: it
     is rendered once for each order of roles, in a child process with bounded time and memory.
+    Where a template refuses the role "system" (Gemma's), that text begins the first user's.
 
     Args:
         template: Jinja text, as tokenizers and GGUF files carry it.
@@ -49,6 +63,12 @@ def scaffold(
     roles = tuple(message.role for message in messages)
     known = tuple(sorted((tokens or {}).items()))
     frame = _frame(template, roles, known, add_generation_prompt)
+    if isinstance(frame, ModelFileError):
+        if roles[:2] != ("system", "user"):
+            raise ModelFileError(frame.message, frame.hint)
+        both = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
+        rest = [both, *messages[2:]]
+        return scaffold(template, rest, tokens=tokens, add_generation_prompt=add_generation_prompt)
     pieces: list[tuple[str, bool]] = []
     for before, message in zip(frame, messages, strict=False):
         pieces += [(before, True), (message.content, False)]
@@ -59,17 +79,20 @@ def scaffold(
 @lru_cache(maxsize=64)
 def _frame(
     template: str, roles: tuple[str, ...], tokens: tuple[tuple[str, str], ...], generation: bool
-) -> tuple[str, ...]:
-    """The scaffolding before each content, and after the last."""
+) -> tuple[str, ...] | ModelFileError:
+    """The scaffolding before each content, and after the last; or why there is none."""
     marker = f"\ue000{secrets.token_hex(8)}"
     marks = [f"{marker}-{number}\ue001" for number in range(len(roles))]
     shown = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-    rest = _render(template, shown, dict(tokens), generation)
+    try:
+        rest = _render(template, shown, dict(tokens), generation)
+    except ModelFileError as error:
+        return error
     frame = []
     for role, mark in zip(roles, marks, strict=True):
         before, found, rest = rest.partition(mark)
         if not found or marker in before or mark in rest:
-            raise ModelFileError(
+            return ModelFileError(
                 f'The model\'s chat template drops, repeats or reorders a message (role "{role}").',
                 "Use a model whose template shows each message once.",
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fiatkit.errors import EnvironmentProblem, MissingExtraError, ModelFileError
 from fiatkit.models import catalogue
 from fiatkit.models._causal import Causal
-from fiatkit.models._chat import scaffold
+from fiatkit.models._chat import scaffold, template_of, tokens_of
 from fiatkit.models._devices import choose as choose_device
 from fiatkit.models._devices import cores, exact, memory_told, precision
 from fiatkit.models._literal import Literal
@@ -61,8 +61,8 @@ class SmallModel:
         self.identity = identity
         self._literal = Literal(tokenizer)
         self.context = int(getattr(model.config, "max_position_embeddings", 2048))
-        template = getattr(tokenizer, "chat_template", None)
-        self.has_template = isinstance(template, str)
+        template = template_of(tokenizer)
+        self.has_template = template is not None
         self._before, self._after, self.stop_id = self._frame(template)
         self._check_head()
 
@@ -91,12 +91,11 @@ class SmallModel:
         """Ids that stand before and after a prompt, and the id that ends an answer."""
         eos = self.tokenizer.eos_token_id
         bos, end = self.network.frame(self.tokenizer)
-        if not self.has_template or template is None:
+        if template is None:
             if eos is None:
                 raise ModelFileError("The tokenizer has no end-of-text token.")
             return bos, end, int(eos)
-        names = ("bos_token", "eos_token", "pad_token", "unk_token")
-        tokens = {name: str(getattr(self.tokenizer, name, None) or "") for name in names}
+        tokens = tokens_of(self.tokenizer)
         user, assistant = Message("user", "u"), Message("assistant", "a")
         pieces = scaffold(template, [user], tokens=tokens)
         where = pieces.index(("u", False))

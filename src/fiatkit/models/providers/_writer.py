@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fiatkit.errors import ModelFileError
-from fiatkit.models._chat import PLAIN, scaffold
+from fiatkit.models._chat import PLAIN, scaffold, template_of, tokens_of
 from fiatkit.models._devices import is_memory
 from fiatkit.models._literal import Literal
 from fiatkit.models.local import is_encoder_decoder
@@ -62,8 +62,8 @@ class Writer:
         most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.context = min(context, int(most)) if most else context
         self.literal = Literal(tokenizer)
-        template = getattr(tokenizer, "chat_template", None)
-        self._template = template if isinstance(template, str) else PLAIN
+        self._template = template_of(tokenizer) or PLAIN
+        self._tokens = tokens_of(tokenizer)
         self._bos = self._first_ids()
         self._prefixes_blank = self._blank_is_prefixed()
         self.stops = self._stops()
@@ -76,10 +76,8 @@ class Writer:
 
     def prompt_ids(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """The prompt's tokens: control tokens in the scaffolding only, never in content."""
-        names = ("bos_token", "eos_token", "pad_token", "unk_token")
-        tokens = {name: str(getattr(self.tokenizer, name, None) or "") for name in names}
         ids: list[int] = []
-        for text, is_scaffold in scaffold(self._template, messages, tokens=tokens):
+        for text, is_scaffold in scaffold(self._template, messages, tokens=self._tokens):
             ids += self._piece(text, is_scaffold, continues=bool(ids))
         found = tuple(ids)
         return found if found[: len(self._bos)] == self._bos else (*self._bos, *found)
@@ -118,7 +116,9 @@ class Writer:
             found |= set(value) if isinstance(value, list | tuple) else {value}
         if self._template != PLAIN:
             talk = [Message("user", "u"), Message("assistant", "a")]
-            pieces = scaffold(self._template, talk, add_generation_prompt=False)
+            pieces = scaffold(
+                self._template, talk, tokens=self._tokens, add_generation_prompt=False
+            )
             ending = pieces[pieces.index(("a", False)) + 1 :]
             closing = self._special("".join(text for text, _ in ending))
             found |= set([i for i in closing if i in self.literal.control][:1])
