@@ -44,15 +44,9 @@ def split(
     Raises:
         UsageError: no training rows would be left.
     """
-    rows = _mixed(examples, seed)
-    texts = [normal(example.query.fields.values()) for example in rows]
-    values = [{"group": e.group, "text": text} for e, text in zip(rows, texts, strict=True)]
-    links = group_rows([Row("", i, value) for i, value in enumerate(values)], ["group", "text"])
-    groups: dict[str, list[Example]] = defaultdict(list)
-    for example, link in zip(rows, links, strict=True):
-        groups[link].append(example)
+    groups = _together(examples, seed)
     parts: dict[str, list[Example]] = {"test": [], "dev": [], "train": []}
-    for together in groups.values():
+    for together in groups:
         wanted = (("test", test), ("dev", dev))
         name = next((n for n, size in wanted if len(parts[n]) < size), "train")
         parts[name] += together
@@ -63,6 +57,37 @@ def split(
             "Set data.dev_rows and data.test_rows to smaller numbers.",
         )
     return parts["train"], parts["dev"], parts["test"]
+
+
+def folds(examples: Sequence[Example], count: int, seed: int) -> list[list[Example]]:
+    """Deal rows into `count` folds of about the same size: whole groups, mixed as in `split`.
+
+    Raises:
+        UsageError: there are fewer groups than folds.
+    """
+    groups = _together(examples, seed)
+    if len(groups) < count:
+        raise UsageError(
+            f"{count} folds were asked for, but the {len(examples)} rows form only {len(groups)} "
+            "groups, which are never split.",
+            f"Ask for at most {len(groups)} folds.",
+        )
+    found: list[list[Example]] = [[] for _ in range(count)]
+    for together in groups:
+        min(found, key=len).extend(together)
+    return found
+
+
+def _together(examples: Sequence[Example], seed: int) -> list[list[Example]]:
+    """Rows that must not be parted: of one group, or of the same text; in a mixed order."""
+    rows = _mixed(examples, seed)
+    texts = [normal(example.query.fields.values()) for example in rows]
+    values = [{"group": e.group, "text": text} for e, text in zip(rows, texts, strict=True)]
+    links = group_rows([Row("", i, value) for i, value in enumerate(values)], ["group", "text"])
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example, link in zip(rows, links, strict=True):
+        groups[link].append(example)
+    return list(groups.values())
 
 
 def check_overlap(splits: dict[str, Sequence[Example]]) -> None:

@@ -93,8 +93,9 @@ def _disk(plan: Plan) -> Iterator[Finding]:
     if not os.access(place, os.W_OK):
         yield Finding("problem", f'"{place}" cannot be written; choose a folder with --out')
     free = shutil.disk_usage(place).free
-    tuned = sum(1 for cell in plan.cells if not cell.is_floor and NAMED[cell.recipe].tune)
-    full = sum(1 for cell in plan.cells if cell.recipe == "finetune")
+    cells = [cell for part in plan.parts for cell in part.cells]
+    tuned = sum(1 for cell in cells if not cell.is_floor and NAMED[cell.recipe].tune)
+    full = sum(1 for cell in cells if cell.recipe == "finetune")
     need = 30e6 * (tuned - full) + 1.2e9 * full + 20e3 * len(plan.queries_for_large())
     kind: Literal["ok", "problem"] = "ok" if free > need else "problem"
     yield Finding(kind, f"disk: {free / 1e9:.1f} GB free, about {need / 1e9:.2f} GB needed")

@@ -54,8 +54,8 @@ def _minutes(seconds: float) -> str:
 
 def estimate(plan: Plan) -> Estimate:
     """Estimate what is left to do. Takes under a second; nothing is loaded or sent."""
-    pending = [cell for cell in plan.cells if not plan.finished(cell)]
-    recipes = [NAMED[cell.recipe] for cell in pending if not cell.is_floor]
+    pending = [(part, c) for part in plan.parts for c in part.cells if not part.finished(c)]
+    recipes = [NAMED[cell.recipe] for _, cell in pending if not cell.is_floor]
     needed = any(recipe.needs_rationales for recipe in recipes)
     queries = plan.queries_for_large() if needed else []
     known = stored(plan, queries)
@@ -69,7 +69,7 @@ def estimate(plan: Plan) -> Estimate:
         calls=len(calls),
         prompt_tokens=shared * len(calls) + sum(new),
         large_seconds=_large_seconds(plan, shared + sum(new), len(calls), speed),
-        small_seconds=sum(_cell_seconds(plan, cell, speed) for cell in pending)
+        small_seconds=sum(_cell_seconds(part, cell, speed) for part, cell in pending)
         if plan.config.small.device in ("auto", "cpu")
         else None,
     )

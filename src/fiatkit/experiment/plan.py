@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fiatkit.config import RunConfig
@@ -61,6 +61,22 @@ class Plan:
         assert self.config.out is not None
         return self.config.out
 
+    @property
+    def parts(self) -> tuple[Plan, ...]:
+        """A plan for each fold, with a run folder of its own; without folds, this plan itself."""
+        return tuple(
+            replace(
+                self,
+                data=data,
+                config=self.config.model_copy(update={"out": self.fold_out(number)}),
+            )
+            for number, data in enumerate(self.data.folds, 1)
+        ) or (self,)
+
+    def fold_out(self, number: int) -> Path:
+        """The run folder of a fold, counted from 1."""
+        return self.out / "folds" / str(number)
+
     def queries_for_large(self) -> list[Query]:
         """Every query that the large model must read: test rows first, none twice."""
         found: dict[str, Query] = {}
@@ -91,12 +107,13 @@ def make_plan(config: RunConfig, frames: Mapping[str, object] | None = None) -> 
     catalogue.check_name(config.small.model)
     data = load_data(task, config.data, frames)
     largest = max(config.sizes)
-    if largest > len(data.train):
-        others = f"{len(data.dev)} are dev, {len(data.test)} test, {data.held_out} held out"
+    least = min((data, *data.folds), key=lambda part: len(part.train))
+    if largest > len(least.train):
+        others = f"{len(least.dev)} are dev, {len(least.test)} test, {least.held_out} held out"
         raise UsageError(
-            f"sizes: {largest} training rows were asked for, but there are {len(data.train)} "
+            f"sizes: {largest} training rows were asked for, but there are {len(least.train)} "
             f"({others} with the exemplars).",
-            f"Put sizes of at most {len(data.train)} into the run file.",
+            f"Put sizes of at most {len(least.train)} into the run file.",
         )
     if not data.test:
         raise UsageError(

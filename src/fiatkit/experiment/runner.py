@@ -1,4 +1,4 @@
-"""Fill the cells of a comparison. Each is written when it is finished and skipped ever after.
+"""Fill the cells of one split. Each is written when it is finished and skipped ever after.
 
 The large model's stage comes first and whole, then its process ends: on one machine the two
 models must not share the cores.
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 Rationales = Mapping[str, Rationale]
 
 
-def compare(plan: Plan, progress: Progress | None = None) -> None:
-    """Run all cells of `plan` that its run folder does not hold yet.
+def fill(plan: Plan, progress: Progress | None = None) -> None:
+    """Run all cells of `plan`, which has no folds, that its run folder does not hold yet.
 
     Raises:
         ProviderError: the large model cannot be used; what was paid for is in the store.
@@ -49,7 +49,7 @@ def compare(plan: Plan, progress: Progress | None = None) -> None:
             progress.say(f"{done} of {len(plan.cells)} cells are finished already.")
         if not pending:
             return
-        folder.start(plan, _models(plan), _now(), __version__)
+        begin(plan)
         for cell in pending:
             if cell.is_floor:
                 _floor_cell(plan, cell)
@@ -62,8 +62,10 @@ def compare(plan: Plan, progress: Progress | None = None) -> None:
         _check_failures(plan, rationales)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def begin(plan: Plan) -> None:
+    """Write run.json, after checking that the folder holds no other experiment's cells."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    folder.start(plan, _models(plan), now, __version__)
 
 
 def _models(plan: Plan) -> dict[str, Any]:

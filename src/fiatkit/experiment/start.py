@@ -148,6 +148,7 @@ def _run_yaml(
 ) -> str:
     dev, test = held
     skip = ", skip_bad: true" if skip_bad else ""
+    left_out = "# skip_bad leaves bad rows out, counted.\n" if skip_bad else ""
     told = "{" + ", ".join(f"{key}: {scalar(value)}" for key, value in large.items()) + "}"
     return f"""\
 # What is compared. Check it without spending anything:  fiat doctor run.yaml --show 2
@@ -155,9 +156,9 @@ def _run_yaml(
 version: 1
 task: task.yaml
 # Rows for choosing the best epoch (dev) and for the scores (test); the rest is trained on. Groups
-# stay whole, and the choice is mixed over languages and labels.\
-{" skip_bad leaves bad rows out, counted." if skip_bad else ""}
-data: {{file: {scalar(file)}, dev_rows: {dev}, test_rows: {test}{skip}}}
+# stay whole, and the choice is mixed over languages and labels. If rows are few, test on each of
+# them in turn:  fiat compare run.yaml --folds 5
+{left_out}data: {{file: {scalar(file)}, dev_rows: {dev}, test_rows: {test}{skip}}}
 # The model that reasons. It is never tuned. Any OpenAI-compatible endpoint will do as well; its
 # key comes from the environment variable that api_key_env names, never from a file:
 # large: {{provider: openai_compatible, base_url: https://host/v1, model: NAME, api_key_env: KEY}}

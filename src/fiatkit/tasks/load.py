@@ -7,15 +7,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from fiatkit.data import Row, frame_rows, group_rows, read_rows
-from fiatkit.data.splits import check_overlap, nested_subset, normal, split
+from fiatkit.data.splits import check_overlap, folds, nested_subset, normal, split
 from fiatkit.errors import DataError, SettingsError, UnknownNameError
 from fiatkit.records import Example, Query
 from fiatkit.settings import Strict, load
@@ -48,6 +48,8 @@ class DataSettings(Strict):
     Attributes:
         encoding: of text files that are not UTF-8; it is never guessed.
         on_duplicate: whether rows of one file that share an id are an error, or the first is kept.
+        folds: with one `file`: so many folds, of which each is tested on once, in place of
+            `test_rows`.
     """
 
     file: Path | None = None
@@ -63,6 +65,7 @@ class DataSettings(Strict):
     on_duplicate: Literal["error", "first"] = Field(
         default="error", exclude_if=lambda value: value == "error"
     )
+    folds: int | None = Field(default=None, ge=2, le=100, exclude_if=lambda value: value is None)
 
     @field_validator("encoding")
     @classmethod
@@ -78,6 +81,11 @@ class DataSettings(Strict):
     @model_validator(mode="after")
     def _one_way(self) -> DataSettings:
         check_names([name for name in PARTS if getattr(self, name)])
+        if self.folds and (self.train or self.test_rows):
+            given = "train and test files" if self.train else "test_rows"
+            raise ValueError(
+                f"`folds` divides one `file`, and tests on all of it; leave {given} out"
+            )
         return self
 
 
@@ -94,13 +102,18 @@ def check_names(names: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DataSplits:
-    """Examples by split, how many rows were held out with the exemplars, and what was noticed."""
+    """Examples by split, how many rows were held out with the exemplars, and what was noticed.
+
+    With folds, `test` is every row, each fold has splits of its own, and `train` and `dev` are
+    those of the first.
+    """
 
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     held_out: int
     notes: tuple[str, ...]
+    folds: tuple[DataSplits, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -180,15 +193,37 @@ def load_data(
     held_out = sum(map(len, splits.values())) - sum(map(len, kept.values()))
     if held_out:
         notes.append(f"{held_out} rows are held out, since exemplars were adapted from their group")
-    train, dev, test = _split(kept, settings)
-    check_overlap({"train": train, "dev": dev, "test": test})
-    return DataSplits(
-        tuple(train),
-        tuple(dev),
-        tuple(test),
-        held_out,
-        (*notes, *remarks(task, train, [*dev, *test])),
-    )
+    found = []
+    for train, dev, test in _folds(kept, settings) if settings.folds else [_split(kept, settings)]:
+        check_overlap({"train": train, "dev": dev, "test": test})
+        told = (*notes, *remarks(task, train, [*dev, *test]))
+        found.append(DataSplits(tuple(train), tuple(dev), tuple(test), held_out, told))
+    return _pooled(found) if settings.folds else found[0]
+
+
+def _folds(
+    kept: Mapping[str, list[Example]], settings: DataSettings
+) -> Iterator[tuple[list[Example], list[Example], list[Example]]]:
+    """Train, dev and test of each fold; every row is in one fold's test."""
+    if "file" not in kept:
+        raise SettingsError("data.folds divides one file; a frame for it is called `file`.")
+    parts = folds(kept["file"], settings.folds or 0, settings.seed)
+    for number, test in enumerate(parts):
+        rest = [row for other, part in enumerate(parts) if other != number for row in part]
+        dev = len(rest) * 15 // 100 if settings.dev_rows is None else settings.dev_rows
+        train, dev_rows, _ = split(rest, dev, 0, settings.seed)
+        yield train, dev_rows, test
+
+
+def _pooled(parts: Sequence[DataSplits]) -> DataSplits:
+    """The folds as one: every row is tested; train and dev are those of the first fold."""
+    least, most = min(len(p.train) for p in parts), max(len(p.train) for p in parts)
+    sizes = str(least) if least == most else f"{least} to {most}"
+    told = f"{len(parts)} folds: every row is tested once, by models tuned on other folds' rows; "
+    told += f"{sizes} rows are there to train on in each"
+    test = tuple(row for part in parts for row in part.test)
+    notes = (*dict.fromkeys(note for part in parts for note in part.notes), told)
+    return replace(parts[0], test=test, notes=notes, folds=tuple(parts))
 
 
 def load_examples(task: Task, path: Path) -> list[Example]:

@@ -1,0 +1,91 @@
+"""A comparison, with or without folds. With folds, each is a comparison of its own in a run folder
+of its own; then the folds' cells are pooled, so that every row is tested once.
+
+The pooled cells are scored on all rows together and clustered by group, like any cell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fiatkit.errors import BudgetError
+from fiatkit.experiment import folder
+from fiatkit.experiment.plan import Cell, Plan
+from fiatkit.experiment.progress import Progress, Silent
+from fiatkit.experiment.runner import begin, fill, finish_cell
+from fiatkit.files import read_jsonl, write_jsonl
+from fiatkit.records import Prediction
+
+
+def compare(plan: Plan, progress: Progress | None = None) -> None:
+    """Run all cells of `plan` that its run folder does not hold yet.
+
+    Raises:
+        ProviderError: the large model cannot be used; what was paid for is in the store.
+        BudgetError: all is done, but more rationales failed than `max_failed` allows.
+    """
+    progress = progress or Silent()
+    if not plan.data.folds:
+        fill(plan, progress)
+        return
+    problem: BudgetError | None = None
+    with folder.locked(plan.out):
+        begin(plan)
+        for number, part in enumerate(plan.parts, 1):
+            progress.say(f"Fold {number} of {len(plan.parts)}")
+            try:
+                fill(part, progress)
+            except BudgetError as error:
+                problem = error
+        _pool(plan)
+    if problem is not None:
+        raise problem
+
+
+def _pool(plan: Plan) -> None:
+    """Join the folds' test rows and predictions, and score them together."""
+    rows = (row for part in plan.parts for row in read_jsonl(part.out / "test.jsonl"))
+    write_jsonl(plan.out / "test.jsonl", rows)
+    for cell in plan.cells:
+        if not plan.finished(cell):
+            places = [part.out / "cells" / cell.folder for part in plan.parts]
+            predictions = [p for place in places for p in _predictions(place)]
+            records = [json.loads((place / "cell.json").read_text("utf-8")) for place in places]
+            finish_cell(plan, cell, predictions, _record(plan, cell, records))
+
+
+def _predictions(place: Path) -> list[Prediction]:
+    return [
+        Prediction(v["id"], v["answer"], v["status"], v["probabilities"], v["text"])
+        for v in read_jsonl(place / "predictions.jsonl")
+    ]
+
+
+def _record(plan: Plan, cell: Cell, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The folds' records as one. Times of tuning and answering add up; a row's rationale serves
+    all folds, so that its calls, tokens and seconds are counted once."""
+    calls = sum(record["usage"]["calls"] for record in records)
+    share = min(1.0, len(plan.data.test) / calls) if calls else 0.0
+    keys = ("prompt_tokens", "completion_tokens", "cached_tokens")
+    usage: dict[str, Any] = {"calls": round(share * calls)}
+    for key in keys:
+        known = [record["usage"][key] for record in records]
+        usage[key] = None if None in known else round(share * sum(known))
+    seconds = {
+        name: sum(record["seconds"][name] for record in records) for name in records[0]["seconds"]
+    }
+    notes = [
+        f"fold {number}: {note}"
+        for number, record in enumerate(records, 1)
+        for note in record["notes"]
+    ]
+    return {
+        "label": records[0]["label"],
+        "train_groups": records[0]["train_groups"],
+        "usage": usage,
+        "seconds": seconds | {"rationales": share * seconds["rationales"]},
+        "notes": notes,
+    }
