@@ -159,7 +159,7 @@ def test_I04_double_ids_are_told_by_the_first_five_pairs_of_lines(tmp_path: Path
     told = caught.value.message.splitlines()
     assert told[0] == "7 rows with an id that another row has:"
     for number, line in enumerate(told[1:6]):
-        assert f"line {number + 14}:" in line and line.endswith(f"line {number + 2}")
+        assert f"line {number + 14}:" in line and line.endswith(f"line {number + 2} too")
     assert told[6] == "... and 2 more"
     assert "data.on_duplicate: first" in caught.value.hint
 
