@@ -1,6 +1,6 @@
 """A09, I16: whatever the data holds, no control token arises but those of the scaffolding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -8,9 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.models.tokenizer_families import FAMILIES, Family
 
+from fiatkit.models import catalogue
+from fiatkit.models._literal import is_marked_word
 from fiatkit.models.local import SmallModel
 from fiatkit.models.providers._writer import Writer
-from fiatkit.records import Message, Part, PartKind, SmallPrompt
+from fiatkit.models.providers.llama_cpp import Settings, _Worker, literal_ids
+from fiatkit.records import Message, Part, PartKind, Request, Sampling, SmallPrompt
 
 KNOWN = [
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<think>", "<tool_call>"),
@@ -69,9 +72,32 @@ class Prepared:
         return self.small.encode(SmallPrompt("q", parts), max_length=90_000, reserve=8)
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def smollm2() -> Family:
+    """The real tokenizer, in front of a tiny model. Its vocabulary lacks 21 bytes, of ASCII
+    controls and of planes without letters; these it drops."""
+    from transformers import AutoTokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    folder, _ = catalogue.resolve_transformers("smollm2-135m")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    controls = tuple(str(token) for token in tokenizer.added_tokens_decoder.values())
+    assert len(controls) > 10
+    words = tokenizer.get_vocab()
+    missing = bytes(byte for byte, shown in bytes_to_unicode().items() if shown not in words)
+    assert len(missing) == 21
+
+    def back(text: str) -> str:
+        return text.encode().translate(None, missing).decode(errors="replace")
+
+    return Family("smollm2", tokenizer, controls, tokenizer.chat_template, back)
+
+
+REAL = pytest.param("smollm2", marks=pytest.mark.weights)
+
+
+@pytest.fixture(scope="module", params=[*sorted(FAMILIES), REAL])
 def prepared(request: pytest.FixtureRequest) -> Prepared:
-    return Prepared(FAMILIES[request.param]())
+    return Prepared({**FAMILIES, "smollm2": smollm2}[request.param]())
 
 
 def test_the_tokenizer_itself_would_read_them(prepared: Prepared) -> None:
@@ -118,3 +144,59 @@ def test_A09_no_text_controls_a_large_model_in_process(
 
     found = ids_of(texts)
     assert prepared.controls(found) == prepared.controls(ids_of("wxyz"))
+
+
+def test_brackets_and_indices_of_a_program_are_no_control_tokens() -> None:
+    assert all(map(is_marked_word, ["<think>", "<|x|>", " [INST]", "<｜User｜>"]))
+    assert not any(map(is_marked_word, ["[]", "<>", "||", "<=>", "|", "a>b", "[0]", "word"]))
+
+
+def test_A09_added_tokens_that_llama_cpp_lets_through_are_cut() -> None:
+    """A vocabulary of characters, with three words that are matched before anything else."""
+    words = {"<tool>": 1000, "<tool_call>": 1001, "[A]": 1002, "  ": 1003}
+
+    def pieces(text: str) -> list[tuple[int, str]]:
+        found, at = [], 0
+        while at < len(text):
+            word = next((w for w in sorted(words, key=len)[::-1] if text.startswith(w, at)), None)
+            found.append((words[word], word) if word else (ord(text[at]), text[at]))
+            at += len(word or "x")
+        return found
+
+    plain = "a  b [0] <i> [] ||"
+    assert literal_ids(plain, pieces) == tuple(number for number, _ in pieces(plain))
+    for text in ("<tool>", "x<tool_call>[A]<tool_call>", "<<tool>tool>", "[A]" * 3000, "", "[[A]]"):
+        assert literal_ids(text, pieces) == tuple(map(ord, text))
+
+
+@pytest.fixture(scope="module")
+def llama() -> Iterator[_Worker]:
+    name = "qwen2.5-coder-0.5b"
+    path, _ = catalogue.resolve_gguf(name)
+    worker = _Worker(str(path), Settings(model=name, context=512))
+    yield worker
+    worker.stop()
+
+
+QWEN = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|vision_pad|>"),
+    *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_pad|>", "<|repo_name|>"),
+)
+
+
+@pytest.mark.weights
+@settings(EXAMPLES, max_examples=25)
+@given(texts=st.tuples(HOSTILE, st.lists(st.sampled_from((*QWEN, "x", "<")), max_size=5)))
+def test_A09_no_text_controls_a_model_of_llama_cpp(
+    llama: _Worker, texts: tuple[str, list[str]]
+) -> None:
+    control = [llama._tokenize(token, True) for token in QWEN]
+    assert all(len(ids) == 1 for ids in control)
+    contents = (texts[0], "".join(texts[1]))
+    for text in contents:
+        ids = llama._tokenize(text, False)
+        assert not {i for (i,) in control} & set(ids)
+        assert llama.post("/detokenize", {"tokens": ids})["content"] == text
+    talk = tuple(Message(r, t) for r, t in zip(("system", "user"), contents, strict=True))
+    found = llama.prompt_ids(Request(talk, Sampling(max_tokens=1)))
+    assert [i for i in found if (i,) in control] == [151644, 151645] * 2 + [151644]

@@ -9,6 +9,11 @@ MARKED = re.compile(r"\s*[<\[|｜].*[>\]|｜]\s*", re.DOTALL)
 UNKNOWN = "\U0010fffd"  # in no vocabulary
 
 
+def is_marked_word(text: str) -> bool:
+    """Whether a token is written like `<this>` or `[THIS]`; brackets alone are ordinary text."""
+    return MARKED.fullmatch(text) is not None and any(map(str.isalpha, text))
+
+
 class Literal:
     """Tokenises content for one tokenizer. Control tokens in it are the characters they are.
 

@@ -12,13 +12,16 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -34,6 +37,7 @@ from fiatkit.errors import (
 from fiatkit.models import catalogue
 from fiatkit.models._chat import PLAIN, scaffold, token_ids
 from fiatkit.models._devices import cores
+from fiatkit.models._literal import is_marked_word
 from fiatkit.models.providers._grammar import grammar
 from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
 from fiatkit.settings import Strict
@@ -155,6 +159,19 @@ def _completion(answer: dict[str, Any], model: str, seconds: float) -> Completio
     return Completion(text, finish, usage, model, seconds)
 
 
+def literal_ids(text: str, pieces: Callable[[str], list[tuple[int, str]]]) -> tuple[int, ...]:
+    """Ids of content. llama.cpp itself leaves out control tokens, but not tokens that a model's
+    makers added without calling them so (`<tool_call>`): text is cut inside each of these."""
+    found = pieces(text)
+    marked = {piece.strip() for _, piece in found if is_marked_word(piece)}
+    either = "|".join(map(re.escape, sorted(marked)))
+    cuts = [match.start() + 1 for match in re.finditer(f"(?={either})", text)] if marked else []
+    if not cuts:
+        return tuple(identity for identity, _ in found)
+    parts = [text[start:end] for start, end in pairwise((0, *cuts, len(text)))]
+    return tuple(identity for part in parts for identity in literal_ids(part, pieces))
+
+
 class _Worker:
     """The child process and the loopback connection to it."""
 
@@ -218,8 +235,16 @@ class _Worker:
         return ids if ids[: len(self._bos)] == self._bos else [*self._bos, *ids]
 
     def _tokenize_now(self, text: str, special: bool) -> tuple[int, ...]:
-        body = {"content": text, "add_special": False, "parse_special": special}
-        return tuple(self._call("POST", "/tokenize", body)["tokens"])
+        if special:
+            body = {"content": text, "add_special": False, "parse_special": True}
+            return tuple(self._call("POST", "/tokenize", body)["tokens"])
+        return literal_ids(text, self._pieces)
+
+    def _pieces(self, text: str) -> list[tuple[int, str]]:
+        """Ids and texts of the tokens of literal text; half a character has no text."""
+        body = {"content": text, "add_special": False, "parse_special": False, "with_pieces": True}
+        found = self._call("POST", "/tokenize", body)["tokens"]
+        return [(t["id"], t["piece"] if isinstance(t["piece"], str) else "") for t in found]
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send one request and return its JSON answer."""
