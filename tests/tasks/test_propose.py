@@ -186,3 +186,16 @@ def test_odd_names_of_columns_and_labels_survive(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
     path.write_text("".join(json.dumps(dict(row.values)) + "\n" for row in some), encoding="utf-8")
     assert {example.target for example in load_examples(task, path)} == {"yes", "off, [x]"}
+
+
+def test_another_column_that_could_be_the_answer_is_named() -> None:
+    found = look(
+        rows(
+            **{"Satz A": sentence},
+            Urteil=lambda i: ("ja", "nein")[i % 2],
+            Quelle=lambda i: ("Brief", "Rede", "Buch")[i % 3],
+        )
+    )
+    assert found.target == "Quelle"
+    assert found.why["target"] == "3 different values; --target Urteil if it is that one"
+    assert task_of(found).titles == {"Satz A": "Satz A"}

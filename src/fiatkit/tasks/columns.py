@@ -104,8 +104,13 @@ def guess_target(columns: Sequence[Column]) -> Column | None:
     able = [column for column in columns if column.is_text or column.is_list]
     by_name = {column.name.casefold(): column for column in reversed(able)}
     named = next((by_name[name] for name in TARGET_NAMES if name in by_name), None)
-    few = [column for column in able if column.has_few_values and column != guess_language(able)]
-    return named or next(iter([*reversed(few), *reversed(able)]), None)
+    return named or next(iter([*reversed(able_targets(able)), *reversed(able)]), None)
+
+
+def able_targets(columns: Sequence[Column]) -> list[Column]:
+    """The columns of few values, of which any may hold the answers."""
+    able = [column for column in columns if column.is_text or column.is_list]
+    return [column for column in able if column.has_few_values and column != guess_language(able)]
 
 
 def guess_language(columns: Sequence[Column]) -> Column | None:

@@ -18,6 +18,7 @@ from fiatkit.tasks.answers import as_text
 from fiatkit.tasks.columns import (
     MOST_LABELS,
     Column,
+    able_targets,
     columns_of,
     guess_fields,
     guess_group,
@@ -140,7 +141,10 @@ class _Guess:
             raise DataError("No column of the file could hold the answers.", "Name it: --target.")
         if "target" not in self.given:
             kinds = len(set(_answers(column)))
-            self.why["target"] = f"{kinds} different values"
+            rivals = [c for c in able_targets(list(self.columns.values())) if c != column]
+            self.why["target"] = f"{kinds} different values" + (
+                f"; --target {rivals[-1].name} if it is that one" if rivals else ""
+            )
         return column
 
     def _kind(self, target: Column) -> str:

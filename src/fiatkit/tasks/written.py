@@ -83,7 +83,8 @@ def scalar(text: str) -> str:
 
 def title_of(column: str) -> str:
     """A column's name as a title."""
-    return column.replace("_", " ").strip().capitalize() or column
+    spaced = column.replace("_", " ").strip() or column
+    return spaced[:1].upper() + spaced[1:]
 
 
 def _titles(proposal: Proposal) -> dict[str, str]:
