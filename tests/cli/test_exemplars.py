@@ -1,12 +1,10 @@
 """fiat exemplars: drafted once, mended, approved; their groups leave the pool; no target leaks."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.command import fiat
 
 from fiatkit.config import read_config
 from fiatkit.experiment import Plan, make_plan
@@ -14,7 +12,6 @@ from fiatkit.models import create_chat_model
 from fiatkit.reasoning import completion_key, draft_request, rationale_request
 from fiatkit.tasks import load_task
 
-FIAT = str(Path(sys.executable).with_name("fiat"))
 TASK = """\
 version: 1
 name: toy
@@ -37,16 +34,6 @@ large:
 small: {model: smollm2-135m}
 sizes: [24]
 """
-
-
-def fiat(folder: Path, *words: str, code: int = 0) -> str:
-    wide = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [FIAT, *words], cwd=folder, env=wide, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture

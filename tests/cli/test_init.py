@@ -3,26 +3,14 @@
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.command import FIAT, WIDE, fiat
 
 from fiatkit.config import read_config
 from fiatkit.experiment import make_plan
 from fiatkit.tasks import load_task
-
-FIAT = str(Path(sys.executable).with_name("fiat"))
-WIDE = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
-
-
-def fiat(folder: Path, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [FIAT, *words], cwd=folder, env=WIDE, capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def both(*edits: Callable[[Path], object]) -> Callable[[Path], object]:
     return lambda folder: [edit(folder) for edit in edits]
 
 
-DOCTOR = ("compare", "run.yaml")
+COMPARE = ("compare", "run.yaml")
 run, task, rows = (
     lambda old, new: swap("run.yaml", old, new),
     lambda old, new: swap("task.yaml", old, new),
@@ -88,20 +88,20 @@ TRAIN = "data: {train: rows.csv, test: test.csv}"
 MISTAKES = [
     Mistake("no such run file", ("compare", "rum.yaml")),
     Mistake("a data file where the run file goes", ("compare", "rows.csv")),
-    Mistake("YAML that is none", DOCTOR, run("sizes: [20]", "sizes: [20")),
-    Mistake("a key twice", DOCTOR, run("sizes: [20]", "sizes: [20]\nsizes: [40]")),
-    Mistake("an unknown key", DOCTOR, run("sizes: [20]", "size: [20]")),
-    Mistake("an unknown key inside a block", DOCTOR, run("sizes:", "tuning: {epoch: 3}\nsizes:")),
-    Mistake("a needed key misspelt", DOCTOR, run("small:", "smal:")),
-    Mistake("a needed key left out", DOCTOR, run("small: {model: smollm2-135m}\n", "")),
-    Mistake("a word for a number", DOCTOR, run("[20]", "[many]")),
-    Mistake("a number for a list", DOCTOR, run("[20]", "20")),
-    Mistake("a size of nothing", DOCTOR, run("[20]", "[0]")),
-    Mistake("an unknown recipe", DOCTOR, run("[instruct]", "[instruct, fiatt]")),
-    Mistake("an unknown provider", DOCTOR, run("scripted", "openai")),
+    Mistake("YAML that is none", COMPARE, run("sizes: [20]", "sizes: [20")),
+    Mistake("a key twice", COMPARE, run("sizes: [20]", "sizes: [20]\nsizes: [40]")),
+    Mistake("an unknown key", COMPARE, run("sizes: [20]", "size: [20]")),
+    Mistake("an unknown key inside a block", COMPARE, run("sizes:", "tuning: {epoch: 3}\nsizes:")),
+    Mistake("a needed key misspelt", COMPARE, run("small:", "smal:")),
+    Mistake("a needed key left out", COMPARE, run("small: {model: smollm2-135m}\n", "")),
+    Mistake("a word for a number", COMPARE, run("[20]", "[many]")),
+    Mistake("a number for a list", COMPARE, run("[20]", "20")),
+    Mistake("a size of nothing", COMPARE, run("[20]", "[0]")),
+    Mistake("an unknown recipe", COMPARE, run("[instruct]", "[instruct, fiatt]")),
+    Mistake("an unknown provider", COMPARE, run("scripted", "openai")),
     Mistake(
         "a provider's key misspelt",
-        DOCTOR,
+        COMPARE,
         both(
             run("[instruct]", "[fiat]"),
             run("provider: scripted", "provider: llama_cpp, modle: smollm2-135m"),
@@ -109,7 +109,7 @@ MISTAKES = [
     ),
     Mistake(
         "an address without http",
-        DOCTOR,
+        COMPARE,
         both(
             run("[instruct]", "[fiat]"),
             run("scripted", "openai_compatible, base_url: localhost:8000, model: m"),
@@ -117,7 +117,7 @@ MISTAKES = [
     ),
     Mistake(
         "an API key that is not in the environment",
-        DOCTOR,
+        COMPARE,
         both(
             run("[instruct]", "[fiat]"),
             run(
@@ -128,65 +128,67 @@ MISTAKES = [
         ),
         code=5,
     ),
-    Mistake("an unknown small model", DOCTOR, run("smollm2-135m", "smolm2-135m")),
-    Mistake("an unknown task", DOCTOR, run("task.yaml", "sib-200")),
-    Mistake("a task file that is not there", DOCTOR, run("task.yaml", "tasks.yaml")),
-    Mistake("a newer version of the run file", DOCTOR, run("version: 1", "version: 2")),
-    Mistake("one file and several", DOCTOR, run("rows.csv}", "rows.csv, test: test.csv}")),
+    Mistake("an unknown small model", COMPARE, run("smollm2-135m", "smolm2-135m")),
+    Mistake("an unknown task", COMPARE, run("task.yaml", "sib-200")),
+    Mistake("a task file that is not there", COMPARE, run("task.yaml", "tasks.yaml")),
+    Mistake("a newer version of the run file", COMPARE, run("version: 1", "version: 2")),
+    Mistake("one file and several", COMPARE, run("rows.csv}", "rows.csv, test: test.csv}")),
     Mistake(
-        "training rows without test rows", DOCTOR, run("{file: rows.csv}", "{train: rows.csv}")
+        "training rows without test rows", COMPARE, run("{file: rows.csv}", "{train: rows.csv}")
     ),
-    Mistake("a variable that is not set", DOCTOR, run("rows.csv", "'${MY_DATA}/rows.csv'")),
-    Mistake("a task without a target", DOCTOR, task("target: desk\nlabels", "labels")),
-    Mistake("one label twice", DOCTOR, task("[billing, delivery]", "[billing, Billing]")),
+    Mistake("a variable that is not set", COMPARE, run("rows.csv", "'${MY_DATA}/rows.csv'")),
+    Mistake("a task without a target", COMPARE, task("target: desk\nlabels", "labels")),
+    Mistake("one label twice", COMPARE, task("[billing, delivery]", "[billing, Billing]")),
     Mistake(
-        "a label that YAML takes for a truth", DOCTOR, task("[billing, delivery]", "[yes, no]")
+        "a label that YAML takes for a truth", COMPARE, task("[billing, delivery]", "[yes, no]")
     ),
-    Mistake("an exemplar with another label", DOCTOR, task("target: billing", "target: Billing")),
+    Mistake("an exemplar with another label", COMPARE, task("target: billing", "target: Billing")),
     Mistake(
         "an exemplar whose rationale ends otherwise",
-        DOCTOR,
+        COMPARE,
         task("      Desk: billing", "      Desk: delivery"),
     ),
     Mistake(
         "an exemplar without the marker",
-        DOCTOR,
+        COMPARE,
         task("      Desk: billing", "      So it is billing."),
     ),
-    Mistake("an exemplar without a field", DOCTOR, task("{text: ", "{txt: ")),
-    Mistake("an unknown metric", DOCTOR, task("labels:", "metrics: [acuracy]\nlabels:")),
-    Mistake("a metric for other answers", DOCTOR, task("labels:", "metrics: [span_f1]\nlabels:")),
+    Mistake("an exemplar without a field", COMPARE, task("{text: ", "{txt: ")),
+    Mistake("an unknown metric", COMPARE, task("labels:", "metrics: [acuracy]\nlabels:")),
+    Mistake("a metric for other answers", COMPARE, task("labels:", "metrics: [span_f1]\nlabels:")),
     Mistake(
         "a column that is not in the file",
-        DOCTOR,
+        COMPARE,
         both(task("fields: [text]", "fields: [message]"), task("{text:", "{message:")),
     ),
-    Mistake("no such data file", DOCTOR, run("rows.csv", "row.csv")),
+    Mistake("no such data file", COMPARE, run("rows.csv", "row.csv")),
     Mistake(
         "a kind of file that cannot be read",
-        DOCTOR,
+        COMPARE,
         both(run("rows.csv", "rows.xlsx"), put("rows.xlsx", "x")),
     ),
-    Mistake("an empty file", DOCTOR, rows("")),
-    Mistake("a header and no rows", DOCTOR, rows("nr,text,desk\n")),
-    Mistake("a row with too many fields", DOCTOR, rows(ROWS + "60,one, two,billing\n")),
-    Mistake("a quote that never ends", DOCTOR, rows(ROWS + '60,"one,billing\n')),
-    Mistake("a label outside the set", DOCTOR, rows(ROWS + "60,one,Billing\n61,two,shipping\n")),
-    Mistake("empty cells", DOCTOR, rows(ROWS + "60,,billing\n61,two,\n")),
-    Mistake("an id twice", DOCTOR, rows(ROWS + "3,another,billing\n")),
+    Mistake("an empty file", COMPARE, rows("")),
+    Mistake("a header and no rows", COMPARE, rows("nr,text,desk\n")),
+    Mistake("a row with too many fields", COMPARE, rows(ROWS + "60,one, two,billing\n")),
+    Mistake("a quote that never ends", COMPARE, rows(ROWS + '60,"one,billing\n')),
+    Mistake("a label outside the set", COMPARE, rows(ROWS + "60,one,Billing\n61,two,shipping\n")),
+    Mistake("empty cells", COMPARE, rows(ROWS + "60,,billing\n61,two,\n")),
+    Mistake("an id twice", COMPARE, rows(ROWS + "3,another,billing\n")),
     Mistake(
-        "text in Latin-1", DOCTOR, rows(ROWS.encode() + "60,Größe,billing\n".encode("latin-1"))
+        "text in Latin-1", COMPARE, rows(ROWS.encode() + "60,Größe,billing\n".encode("latin-1"))
     ),
     Mistake(
         "a broken line of JSON",
-        DOCTOR,
+        COMPARE,
         both(run("rows.csv", "rows.jsonl"), put("rows.jsonl", '{"nr": "1", "text": "a"\n')),
     ),
-    Mistake("more training rows than there are", DOCTOR, run("[20]", "[1000]")),
-    Mistake("more test rows than there are", DOCTOR, run("rows.csv}", "rows.csv, test_rows: 100}")),
+    Mistake("more training rows than there are", COMPARE, run("[20]", "[1000]")),
+    Mistake(
+        "more test rows than there are", COMPARE, run("rows.csv}", "rows.csv, test_rows: 100}")
+    ),
     Mistake(
         "a test row among the training rows",
-        DOCTOR,
+        COMPARE,
         both(
             run("data: {file: rows.csv}", TRAIN),
             put("test.csv", "nr,text,desk\nt1,Message  number 7,delivery\n"),

@@ -1,30 +1,16 @@
 """Folds: every row is tested once, by models that never saw its group; the report pools them."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.command import fiat
 
 from fiatkit.config import RunConfig, read_config
 from fiatkit.errors import SettingsError, UsageError
 from fiatkit.experiment import Plan, make_plan
 from fiatkit.files import read_jsonl
-
-FIAT = str(Path(sys.executable).with_name("fiat"))
-
-
-def fiat(folder: Path, *words: str, code: int = 0) -> str:
-    wide = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [FIAT, *words], cwd=folder, env=wide, capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture
