@@ -27,6 +27,14 @@ import difflib
 from collections.abc import Iterable
 
 
+class Stopped(BaseException):
+    """A signal asked the process to end; carries its number. The exit code is 128 + number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class FiatError(Exception):
     """An error with a message for the user and, where there is one, a hint what to do."""
 

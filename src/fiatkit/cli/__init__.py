@@ -17,17 +17,22 @@ def main() -> None:
     """Run `fiat` and exit with the documented code (INV10), without a traceback for a mistake."""
     from fiatkit.cli._app import app
 
-    signal.signal(signal.SIGTERM, _stop)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, _stop)
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+    run_as_command(app, debug=debug)
+
+
+def run_as_command(app: Any, *, debug: bool) -> None:
+    """Run `app` by the rules of the command line for signals, errors and exit codes; then exit."""
+    signal.signal(signal.SIGTERM, _stop)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, _stop)
     sys.exit(_run(app, debug))
 
 
 def _stop(number: int, frame: types.FrameType | None) -> None:
-    from fiatkit.cli._console import Stopped
+    from fiatkit.errors import Stopped
 
     raise Stopped(number)
 
@@ -35,8 +40,7 @@ def _stop(number: int, frame: types.FrameType | None) -> None:
 def _run(app: Any, debug: bool) -> int:
     import typer
 
-    from fiatkit.cli._console import Stopped
-    from fiatkit.errors import FiatError
+    from fiatkit.errors import FiatError, Stopped
 
     try:
         code = int(app(prog_name="fiat", standalone_mode=False) or 0)

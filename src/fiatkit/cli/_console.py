@@ -18,15 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fiatkit.errors import Stopped
+
 LOG_EVERY = 20.0
-
-
-class Stopped(BaseException):
-    """A signal asked the process to end; carries its number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 class _Console(Console):

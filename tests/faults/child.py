@@ -1,0 +1,192 @@
+"""One run as a process of its own: rows of one task, answered by an endpoint, kept in a store.
+
+    python -m tests.faults.child URL STORE [--rows N] [--options JSON]
+
+prints a line of JSON for every row as soon as the engine has told it (an acknowledgement), then
+one of what it all came to, and ends with the exit code that the command line would have. It needs
+little time to start: neither torch nor the user's files are read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fiatkit.models import create_chat_model
+from fiatkit.reasoning import RationaleStore, completion_key, rationale_request
+from fiatkit.reasoning.engine import Engine
+from fiatkit.records import Completion, Query, Request
+from fiatkit.settings import parse
+from fiatkit.tasks import Task
+from tests.faults.fakeserver import KEY, receipt_key
+
+ROOT = Path(__file__).parents[2]
+TASK = parse(
+    Task,
+    {
+        "name": "faults",
+        "fields": ["text"],
+        "target": "label",
+        "labels": ["warm", "cold"],
+        "reasoning": {"instruction": "Say warm or cold.", "max_tokens": 32},
+        "tuning": {"instruction": "Say."},
+    },
+    "faults",
+)
+
+
+def queries(count: int) -> list[Query]:
+    """Rows with distinct texts."""
+    return [Query(f"q{i}", {"text": f"number {i}."}) for i in range(count)]
+
+
+def large(url: str, **settings: Any) -> dict[str, Any]:
+    """The `large:` block for a server at `url`."""
+    return {"provider": "openai_compatible", "model": "m", "base_url": url, **settings}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One row's request as the store knows it, and as the server's receipts do."""
+
+    store: str
+    receipt: str
+
+
+def keys(url: str, rows: list[Query], task: Task = TASK) -> dict[str, Keys]:
+    """Both keys of each row's request, by the row's id."""
+    identity = create_chat_model(large(url)).identity
+    found = {}
+    for query in rows:
+        request = rationale_request(task, query)
+        messages = [{"role": m.role, "content": m.content} for m in request.messages]
+        found[query.id] = Keys(
+            completion_key(identity, request), receipt_key(messages, request.sampling.max_tokens)
+        )
+    return found
+
+
+def text_sum(text: str) -> str:
+    """What an acknowledgement says of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Outcome:
+    """What a child left behind."""
+
+    code: int
+    acked: dict[str, str] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    end: dict[str, Any] = field(default_factory=dict)
+    output: str = ""
+
+
+def command(url: str, store: Path, rows: int = 20, **options: Any) -> list[str]:
+    """The command line of a child; `options` are the engine's, and `large` the provider's."""
+    words = [sys.executable, "-m", "tests.faults.child", url, str(store), "--rows", str(rows)]
+    return [*words, "--options", json.dumps(options)]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child, with the canary as its key."""
+    return os.environ | {"OPENAI_API_KEY": KEY, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+
+
+def read(code: int, stdout: str, stderr: str) -> Outcome:
+    """The outcome from an exit code and what was printed, the last line perhaps torn."""
+    found = Outcome(code, output=stdout + stderr)
+    for line in stdout.splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        value = json.loads(line)
+        if "end" in value:
+            found.end = value["end"]
+        else:
+            found.states[value["id"]] = value["state"]
+            if value["state"] == "ok":
+                found.acked[value["id"]] = value["sum"]
+    return found
+
+
+def run(url: str, store: Path, rows: int = 20, **options: Any) -> Outcome:
+    """Run a child to its end."""
+    done = subprocess.run(
+        command(url, store, rows, **options),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return read(done.returncode, done.stdout, done.stderr)
+
+
+def _say(value: dict[str, Any]) -> None:
+    os.write(1, (json.dumps(value) + "\n").encode())
+
+
+def _work(given: argparse.Namespace) -> int:
+    options = json.loads(given.options)
+    model = create_chat_model(large(given.url, **options.pop("large", {})))
+    engine_rows = queries(given.rows)
+
+    def told(identity: str, completion: Completion, from_store: bool) -> None:
+        good = completion.finish == "stop"
+        state = "ok" if good else f"failed:{completion.detail or completion.finish}"
+        _say({"id": identity, "state": state, "sum": text_sum(completion.text)})
+
+    async def ask(engine: Engine) -> None:
+        requests: list[tuple[str, Request]] = [
+            (query.id, rationale_request(TASK, query)) for query in engine_rows
+        ]
+        try:
+            await engine.answer(iter(requests), told)
+        finally:
+            await model.close()
+
+    with RationaleStore(given.store) as store:
+        engine = Engine(model, store, **options)
+        try:
+            asyncio.run(ask(engine))
+        finally:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            tally = engine.tally
+            _say(
+                {
+                    "end": {
+                        "calls": tally.calls,
+                        "from_store": tally.from_store,
+                        "failed": tally.failed,
+                        "possibly_billed": tally.possibly_billed,
+                        "peak_rss_kib": peak,
+                    }
+                }
+            )
+    return 0
+
+
+def main() -> None:
+    """Run by the command line's own rules for signals and exit codes."""
+    from fiatkit import cli
+
+    reader = argparse.ArgumentParser()
+    reader.add_argument("url")
+    reader.add_argument("store", type=Path)
+    reader.add_argument("--rows", type=int, default=20)
+    reader.add_argument("--options", default="{}")
+    given = reader.parse_args()
+    cli.run_as_command(lambda **_: _work(given), debug=False)
+
+
+if __name__ == "__main__":
+    main()
