@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -95,16 +96,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call or of many. None means that the provider did not say."""
+    """Tokens of one call or of many. None means that the provider did not say.
+
+    Cached tokens are among the prompt's, reasoning tokens among the completion's.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back from a large model for one request. Only `finish == "stop"` is good."""
+    """What came back from a large model for one request. Only `finish == "stop"` is good.
+
+    `reasoning` is the hidden reasoning of a reasoning model, kept apart from the text; its tokens
+    are among the completion's. `logprobs` are the written tokens with their natural
+    log-probabilities, where the provider gives them. `cost` is what the store knows the answer to
+    have cost when it was made, in US dollars.
+    """
 
     text: str
     finish: Finish
@@ -112,6 +123,9 @@ class Completion:
     model: str = ""
     seconds: float = 0.0
     detail: str = ""
+    reasoning: str = ""
+    logprobs: tuple[tuple[str, float], ...] = ()
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

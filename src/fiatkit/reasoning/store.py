@@ -8,62 +8,32 @@ requests may have been billed without an answer.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fiatkit.errors import DataError, EnvironmentProblem, StoreCorruptError, StoreLockedError
-from fiatkit.files import read_jsonl, write_whole
+from fiatkit.reasoning import schema, transfer
 from fiatkit.reasoning.key import canonical, completion_key, request_values
+from fiatkit.reasoning.ledger import Group, Spent, ledger
+from fiatkit.reasoning.schema import SELECTED
 from fiatkit.records import Completion, ModelIdentity, Request, Usage
 
-SCHEMA = 1
-APPLICATION_ID = 0x46494154  # "FIAT"
-TABLES = """
-CREATE TABLE completions (
-  seq INTEGER PRIMARY KEY,
-  key TEXT NOT NULL UNIQUE,
-  request TEXT NOT NULL,
-  text BLOB NOT NULL,
-  finish TEXT NOT NULL,
-  prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER,
-  seconds REAL NOT NULL,
-  model TEXT NOT NULL,
-  detail TEXT NOT NULL,
-  created REAL NOT NULL,
-  sum TEXT NOT NULL
-);
-CREATE TABLE attempts (
-  seq INTEGER PRIMARY KEY,
-  key TEXT NOT NULL,
-  pid INTEGER NOT NULL,
-  host TEXT NOT NULL,
-  outcome TEXT NOT NULL,
-  possibly_billed INTEGER NOT NULL DEFAULT 0,
-  prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER,
-  started REAL NOT NULL,
-  ended REAL
-);
-CREATE INDEX attempts_by_key ON attempts (key);
-CREATE INDEX attempts_open ON attempts (outcome) WHERE outcome = 'leased';
-"""
-COLUMNS = (
-    "key, request, text, finish, prompt_tokens, completion_tokens, cached_tokens, seconds, model, "
-    "detail, created, sum"
-)
+NO_USAGE = Usage()
 
 
 class RationaleStore:
     """The answers of large models, by request. Use it as a context manager.
+
+    A file of an older release is copied to `<name>.schema-<n>` and brought up to date.
 
     Args:
         path: the file; made, with its folder, if it is not there.
@@ -76,12 +46,16 @@ class RationaleStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.corrupt = 0
-        self._writable = True
         self._lock = _lock(path)
         try:
             with _explained(path):
                 self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-                self._prepare()
+            try:
+                with _explained(path):
+                    self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
         except BaseException:
             os.close(self._lock)
             raise
@@ -92,11 +66,11 @@ class RationaleStore:
         if not path.is_file():
             raise DataError(f'There is no store "{path}".', "Name it with --store.")
         store = cls.__new__(cls)
-        store.path, store.corrupt, store._writable, store._lock = path, 0, False, -1
+        store.path, store.corrupt, store._lock = path, 0, -1
         with _explained(path):
             uri = f"{path.resolve().as_uri()}?mode=ro"
             store._db = sqlite3.connect(uri, uri=True, isolation_level=None)
-            store._check_version()
+            schema.view_as_current(store._db, path)
         return store
 
     def __enter__(self) -> RationaleStore:
@@ -113,40 +87,28 @@ class RationaleStore:
             self._lock = -1
 
     def _prepare(self) -> None:
+        """Check the file before anything is written into it."""
         db = self._db
-        if db.execute("PRAGMA page_count").fetchone()[0] == 0:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(
-                f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; "
-                f"PRAGMA user_version = {SCHEMA}; COMMIT;"
-            )
-        self._check_version()
+        schema.version_of(db, self.path)
         problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise StoreCorruptError(
                 f'The store "{self.path}" is damaged: {problem}.',
                 "It was left as it is. Copy it away; `fiat store export` may save what is whole.",
             )
-        db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        schema.bring_up_to_date(db, self.path)
+        db.execute("PRAGMA journal_mode = WAL")
         self._settle_leases()
 
-    def _check_version(self) -> None:
-        owner = self._db.execute("PRAGMA application_id").fetchone()[0]
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if owner != APPLICATION_ID:
-            raise StoreCorruptError(f'"{self.path}" is not a rationale store of fiatkit.')
-        if version > SCHEMA:
-            raise StoreCorruptError(
-                f'The store "{self.path}" has schema {version}; this release reads up to {SCHEMA}.',
-                "Use a newer fiatkit.",
-            )
-
     def _settle_leases(self) -> None:
-        """Requests of a dead process that never came back may have been carried out and billed."""
+        """Requests of a dead process that never came back may have been carried out and billed.
+
+        Those in a batch are still at the provider's: its answer is fetched by the batch's id.
+        """
         self._db.execute(
             "UPDATE attempts SET outcome = 'ambiguous', possibly_billed = 1, ended = ? "
-            "WHERE outcome = 'leased'",
+            "WHERE outcome = 'leased' AND batch = ''",
             (time.time(),),
         )
 
@@ -158,64 +120,100 @@ class RationaleStore:
         A row whose checksum does not hold is counted in `corrupt` and taken as absent.
         """
         row = self._db.execute(
-            f"SELECT {COLUMNS} FROM completions WHERE key = ?", (key,)
+            f"SELECT {SELECTED} FROM completions WHERE key = ?", (key,)
         ).fetchone()
         if row is None:
             return None
-        if row[-1] != _sum(row[:-1]):
+        if not schema.intact(row):
             self.corrupt += 1
             return None
-        return _completion(row)
+        return schema.completion_of(row)
 
-    def lease(self, key: str) -> int:
-        """Commit that a request is about to be sent. Returns the attempt's number."""
+    def lease(self, key: str, *, run: str = "", model: str = "", batch: str = "") -> int:
+        """Commit that a request is about to be sent.
+
+        Args:
+            key: the request's key.
+            run: the run that pays for it, for the ledger.
+            model: the large model, for the ledger.
+            batch: the id of the batch that it is sent in; such a lease outlives the process.
+
+        Returns:
+            The attempt's number.
+        """
         with self._writing():
             cursor = self._db.execute(
-                "INSERT INTO attempts (key, pid, host, outcome, started) VALUES (?, ?, ?, ?, ?)",
-                (key, os.getpid(), socket.gethostname(), "leased", time.time()),
+                "INSERT INTO attempts (key, pid, host, outcome, started, run, model, batch) "
+                "VALUES (?, ?, ?, 'leased', ?, ?, ?, ?)",
+                (key, os.getpid(), socket.gethostname(), time.time(), run, model, batch),
             )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def commit(
-        self, attempt: int, identity: ModelIdentity, request: Request, answer: Completion
+        self,
+        attempt: int,
+        identity: ModelIdentity,
+        request: Request,
+        answer: Completion,
+        *,
+        cost: Decimal | None = None,
     ) -> Completion:
         """Keep an answer and close its attempt, in one transaction; durable when this returns.
 
+        Args:
+            attempt: from `lease`.
+            identity: the model that was asked.
+            request: what it was asked.
+            answer: what it wrote.
+            cost: US dollars, kept to 1e-12; None if it is not known.
+
         Returns:
-            The answer as it is stored, half surrogates replaced.
+            The answer as it is stored: half surrogates replaced, with its cost.
         """
         key = completion_key(identity, request)
-        row = _row(key, canonical(request_values(identity, request)), answer)
-        usage = answer.usage
+        row = schema.row_of(key, canonical(request_values(identity, request)), answer, cost)
+        marks = ", ".join("?" * len(row))
         with self._writing():
             self._db.execute(
-                f"INSERT OR REPLACE INTO completions ({COLUMNS}) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                row,
+                f"INSERT OR REPLACE INTO completions ({SELECTED}) VALUES ({marks})", row
             )
-            self._db.execute(
-                "UPDATE attempts SET outcome = ?, prompt_tokens = ?, completion_tokens = ?, "
-                "cached_tokens = ?, ended = ? WHERE seq = ?",
-                (
-                    "done",
-                    usage.prompt_tokens,
-                    usage.completion_tokens,
-                    usage.cached_tokens,
-                    time.time(),
-                    attempt,
-                ),
-            )
-        return _completion(row)
+            self._end(attempt, "done", False, answer.usage, cost)
+        return schema.completion_of(row)
 
-    def fail(self, attempt: int, reason: str, *, ambiguous: bool = False) -> None:
-        """Close an attempt that brought no answer."""
-        outcome = "ambiguous" if ambiguous else f"failed:{reason}"
+    def fail(
+        self,
+        attempt: int,
+        reason: str,
+        *,
+        ambiguous: bool = False,
+        usage: Usage = NO_USAGE,
+        cost: Decimal | None = None,
+    ) -> None:
+        """Close an attempt that brought no answer. If `ambiguous`, it may have been billed."""
         with self._writing():
-            self._db.execute(
-                "UPDATE attempts SET outcome = ?, possibly_billed = ?, ended = ? WHERE seq = ?",
-                (outcome, int(ambiguous), time.time(), attempt),
-            )
+            outcome = "ambiguous" if ambiguous else f"failed:{reason}"
+            self._end(attempt, outcome, ambiguous, usage, cost)
+
+    def _end(
+        self, attempt: int, outcome: str, ambiguous: bool, usage: Usage, cost: Decimal | None
+    ) -> None:
+        self._db.execute(
+            "UPDATE attempts SET outcome = ?, possibly_billed = ?, prompt_tokens = ?, "
+            "completion_tokens = ?, cached_tokens = ?, reasoning_tokens = ?, cost = ?, ended = ? "
+            "WHERE seq = ?",
+            (
+                outcome,
+                int(ambiguous),
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                usage.cached_tokens,
+                usage.reasoning_tokens,
+                schema.units(cost),
+                time.time(),
+                attempt,
+            ),
+        )
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -229,6 +227,20 @@ class RationaleStore:
                     self._db.execute("ROLLBACK")
                 raise
 
+    # -- the ledger ------------------------------------------------------------------------------
+
+    def spent(self, run: str | None = None) -> Spent:
+        """What all attempts came to, those of one run or all that the store knows of."""
+        return ledger(self._db, (), run)[0]
+
+    def ledger(self, by: Sequence[Group]) -> list[Spent]:
+        """Sums of the attempts for each run, model, day (UTC) or outcome, or their combinations.
+
+        Raises:
+            UnknownNameError: no such group.
+        """
+        return ledger(self._db, by)
+
     # -- looking after it ------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
@@ -238,9 +250,7 @@ class RationaleStore:
             return {str(name): int(count) for name, count in self._db.execute(query)}
 
         kinds = counts("SELECT finish, count(*) FROM completions GROUP BY finish")
-        tokens = self._db.execute(
-            "SELECT sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens) FROM attempts"
-        ).fetchone()
+        spent = self.spent()
         return {
             "path": str(self.path),
             "completions": sum(kinds.values()),
@@ -249,10 +259,14 @@ class RationaleStore:
                 "SELECT json_extract(request, '$.model'), count(*) FROM completions GROUP BY 1"
             ),
             "attempts": counts("SELECT outcome, count(*) FROM attempts GROUP BY outcome"),
-            "possibly billed": self._db.execute(
-                "SELECT count(*) FROM attempts WHERE possibly_billed"
-            ).fetchone()[0],
-            "tokens": dict(zip(("prompt", "cached", "completion"), tokens, strict=True)),
+            "possibly billed": spent.possibly_billed,
+            "tokens": {
+                "prompt": spent.prompt_tokens,
+                "cached": spent.cached_tokens,
+                "completion": spent.completion_tokens,
+                "reasoning": spent.reasoning_tokens,
+            },
+            "cost": f"${spent.cost}, unknown for {spent.unknown_cost} attempts",
         }
 
     def verify(self) -> list[str]:
@@ -260,8 +274,8 @@ class RationaleStore:
         problems = [
             str(row[0]) for row in self._db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"
         ]
-        for row in self._db.execute(f"SELECT {COLUMNS} FROM completions"):
-            if row[-1] != _sum(row[:-1]):
+        for row in self._db.execute(f"SELECT {SELECTED} FROM completions"):
+            if not schema.intact(row):
                 problems.append(f"{row[0]}: the checksum does not hold")
             elif hashlib.sha256(str(row[1]).encode()).hexdigest() != row[0]:
                 problems.append(f"{row[0]}: the key is not the request's")
@@ -269,19 +283,7 @@ class RationaleStore:
 
     def export(self, path: Path) -> int:
         """Write all answers as JSON lines, in the order in which they came. Returns how many."""
-        rows = self._db.execute(f"SELECT {COLUMNS} FROM completions ORDER BY seq")
-        names = COLUMNS.split(", ")
-        lines = []
-        for row in rows:
-            value = dict(zip(names, row, strict=True))
-            try:
-                value["text"] = row[2].decode()
-            except UnicodeDecodeError:
-                del value["text"]
-                value["text_base64"] = base64.b64encode(row[2]).decode()
-            lines.append(json.dumps(value, ensure_ascii=False) + "\n")
-        write_whole(path, "".join(lines).encode())
-        return len(lines)
+        return transfer.export(self._db, path)
 
     def import_(self, path: Path) -> dict[str, int]:
         """Add exported answers. What is here already stays; a line whose sum fails is refused.
@@ -289,71 +291,9 @@ class RationaleStore:
         Returns:
             How many were added, present before, and in conflict with what is here.
         """
-        counts = {"added": 0, "here already": 0, "in conflict (kept what is here)": 0}
-        names = COLUMNS.split(", ")
-        rows = []
-        try:
-            for number, value in enumerate(read_jsonl(path), 1):
-                text = value.get("text")
-                raw = base64.b64decode(value["text_base64"]) if text is None else text.encode()
-                row = tuple(raw if name == "text" else value[name] for name in names)
-                if row[-1] != _sum(row[:-1]):
-                    raise DataError(f'"{path}", line {number}: the checksum does not hold.')
-                rows.append(row)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f'"{path}" is not an exported store ({error}).') from None
+        rows = transfer.read_rows(path)
         with self._writing():
-            for row in rows:
-                here = self._db.execute(
-                    "SELECT text, finish FROM completions WHERE key = ?", (row[0],)
-                ).fetchone()
-                if here is None:
-                    marks = ", ".join("?" * len(names))
-                    self._db.execute(f"INSERT INTO completions ({COLUMNS}) VALUES ({marks})", row)
-                    counts["added"] += 1
-                elif tuple(here) == (row[2], row[3]):
-                    counts["here already"] += 1
-                else:
-                    counts["in conflict (kept what is here)"] += 1
-        return counts
-
-
-def _row(key: str, request: str, answer: Completion) -> tuple[Any, ...]:
-    usage = answer.usage
-    detail = answer.detail
-    text = answer.text
-    try:
-        raw = text.encode()
-    except UnicodeEncodeError:
-        raw = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
-        detail = f"{detail} half surrogates replaced".strip()
-    values = (
-        key,
-        request,
-        raw,
-        answer.finish,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.cached_tokens,
-        answer.seconds,
-        answer.model,
-        detail,
-        time.time(),
-    )
-    return (*values, _sum(values))
-
-
-def _completion(row: tuple[Any, ...]) -> Completion:
-    usage = Usage(row[4], row[5], row[6])
-    return Completion(row[2].decode(), row[3], usage, row[8], row[7], row[9])
-
-
-def _sum(values: tuple[Any, ...]) -> str:
-    digest = hashlib.sha256()
-    for value in values:
-        raw = value if isinstance(value, bytes) else repr(value).encode()
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
+            return transfer.add(self._db, rows)
 
 
 def _lock(path: Path) -> int:

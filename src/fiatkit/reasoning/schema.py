@@ -1,0 +1,234 @@
+"""The layout of a store's file: its tables, the steps from older layouts, and one row's checksum.
+
+Knows SQLite and the records; it does not know who reads or writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+from typing import Any
+
+from fiatkit.errors import StoreCorruptError
+from fiatkit.records import Completion, Usage
+
+APPLICATION_ID = 0x46494154  # "FIAT"
+STEPS = {
+    1: """
+CREATE TABLE completions (
+  seq INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,
+  request TEXT NOT NULL,
+  text BLOB NOT NULL,
+  finish TEXT NOT NULL,
+  prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER,
+  seconds REAL NOT NULL,
+  model TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  created REAL NOT NULL,
+  sum TEXT NOT NULL
+);
+CREATE TABLE attempts (
+  seq INTEGER PRIMARY KEY,
+  key TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  host TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  possibly_billed INTEGER NOT NULL DEFAULT 0,
+  prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER,
+  started REAL NOT NULL,
+  ended REAL
+);
+CREATE INDEX attempts_by_key ON attempts (key);
+CREATE INDEX attempts_open ON attempts (outcome) WHERE outcome = 'leased';
+""",
+    2: """
+ALTER TABLE completions ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE completions ADD COLUMN cost INTEGER;
+ALTER TABLE completions ADD COLUMN reasoning BLOB;
+ALTER TABLE completions ADD COLUMN logprobs TEXT;
+ALTER TABLE attempts ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE attempts ADD COLUMN cost INTEGER;
+ALTER TABLE attempts ADD COLUMN run TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN model TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN batch TEXT NOT NULL DEFAULT '';
+""",
+}
+SCHEMA = max(STEPS)
+FIRST = (
+    "key",
+    "request",
+    "text",
+    "finish",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "seconds",
+    "model",
+    "detail",
+    "created",
+)
+LATER = ("reasoning_tokens", "cost", "reasoning", "logprobs")
+COLUMNS = (*FIRST, *LATER, "sum")
+SELECTED = ", ".join(COLUMNS)
+PLACES = 12
+
+Row = tuple[Any, ...]
+
+
+def version_of(db: sqlite3.Connection, path: Path) -> int:
+    """The schema of an open file; 0 if it holds nothing at all.
+
+    Raises:
+        StoreCorruptError: not a store of fiatkit, or one of a newer release.
+    """
+    owner = db.execute("PRAGMA application_id").fetchone()[0]
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if owner == 0 and version == 0 and db.execute("PRAGMA page_count").fetchone()[0] == 0:
+        return 0
+    if owner != APPLICATION_ID:
+        raise StoreCorruptError(f'"{path}" is not a rationale store of fiatkit.')
+    if version > SCHEMA:
+        raise StoreCorruptError(
+            f'The store "{path}" has schema {version}; this release reads up to {SCHEMA}.',
+            "Use a newer fiatkit.",
+        )
+    return version
+
+
+def bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or take them from an older schema to this one, in one transaction.
+
+    An older file is copied first, whole, to `<name>.schema-<n>`.
+    """
+    version = version_of(db, path)
+    if version == SCHEMA:
+        return
+    if version:
+        _back_up(db, path.with_name(f"{path.name}.schema-{version}"))
+    steps = "".join(STEPS[number] for number in range(version + 1, SCHEMA + 1))
+    db.executescript(
+        f"BEGIN IMMEDIATE; {steps} PRAGMA application_id = {APPLICATION_ID}; "
+        f"PRAGMA user_version = {SCHEMA}; COMMIT;"
+    )
+
+
+def _back_up(db: sqlite3.Connection, path: Path) -> None:
+    """Copy the open file; the copy appears under its name when it is whole and on the disk."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    copy = sqlite3.connect(unfinished)
+    try:
+        db.backup(copy)
+    finally:
+        copy.close()
+    unfinished.chmod(0o600)
+    for name, flags in ((unfinished, os.O_RDWR), (path.parent, os.O_RDONLY)):
+        handle = os.open(name, flags)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if name == unfinished:
+            unfinished.replace(path)
+
+
+def view_as_current(db: sqlite3.Connection, path: Path) -> None:
+    """Let a file of an older schema, opened for looking only, be read like one of this schema."""
+    version = version_of(db, path)
+    if version == 1:
+        db.executescript(
+            "CREATE TEMP VIEW completions AS SELECT *, NULL AS reasoning_tokens, NULL AS cost, "
+            "NULL AS reasoning, NULL AS logprobs FROM main.completions;"
+            "CREATE TEMP VIEW attempts AS SELECT *, NULL AS reasoning_tokens, NULL AS cost, "
+            "'' AS run, '' AS model, '' AS batch FROM main.attempts;"
+        )
+
+
+def row_of(key: str, request: str, answer: Completion, cost: Decimal | None) -> Row:
+    """The values of COLUMNS for an answer. Half surrogates are replaced and told in `detail`."""
+    raw, replaced = _bytes(answer.text)
+    reasoning, replaced_too = _bytes(answer.reasoning)
+    told = "half surrogates replaced" if replaced or replaced_too else ""
+    usage = answer.usage
+    values = (
+        key,
+        request,
+        raw,
+        answer.finish,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        answer.seconds,
+        answer.model,
+        f"{answer.detail} {told}".strip() if told else answer.detail,
+        time.time(),
+        usage.reasoning_tokens,
+        units(cost),
+        reasoning or None,
+        json.dumps(answer.logprobs) if answer.logprobs else None,
+    )
+    return (*values, checksum(values))
+
+
+def completion_of(row: Row) -> Completion:
+    """The answer in a row of COLUMNS."""
+    usage = Usage(row[4], row[5], row[6], row[11])
+    return Completion(
+        row[2].decode(),
+        row[3],
+        usage,
+        row[8],
+        row[7],
+        row[9],
+        (row[13] or b"").decode(),
+        tuple((token, float(value)) for token, value in json.loads(row[14] or "[]")),
+        dollars(row[12]),
+    )
+
+
+def checksum(values: Row) -> str:
+    """sha256 over the values of a row without its sum.
+
+    Columns that came after schema 1 count, by name, where they hold something: sums that older
+    releases wrote stay valid.
+    """
+    later = dict(zip(LATER, values[len(FIRST) :], strict=True))
+    named = [part for item in later.items() if item[1] is not None for part in item]
+    digest = hashlib.sha256()
+    for value in (*values[: len(FIRST)], *named):
+        raw = value if isinstance(value, bytes) else repr(value).encode()
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()
+
+
+def intact(row: Row) -> bool:
+    """Whether the row's checksum holds."""
+    return bool(row[-1] == checksum(row[:-1]))
+
+
+def units(cost: Decimal | None) -> int | None:
+    """US dollars as the whole number of 1e-12 dollars that the file holds, so that sums are exact.
+
+    A price of so many dollars a million tokens is exact to six places; 9.2 million dollars fit.
+    """
+    if cost is None:
+        return None
+    return int(cost.scaleb(PLACES).to_integral_value(ROUND_HALF_EVEN))
+
+
+def dollars(amount: int | None) -> Decimal | None:
+    """What `units` was given."""
+    return None if amount is None else Decimal(amount).scaleb(-PLACES).normalize()
+
+
+def _bytes(text: str) -> tuple[bytes, bool]:
+    try:
+        return text.encode(), False
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode(), True
