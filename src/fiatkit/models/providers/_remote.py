@@ -1,0 +1,210 @@
+"""What every provider over HTTP shares: the key, the deadline, the cap, and errors as ours.
+
+The SDKs' own retries are off: an attempt on the wire is an attempt in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import ModuleType
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from fiatkit.errors import (
+    FatalProviderError,
+    MissingExtraError,
+    ProviderError,
+    RowProviderError,
+    SettingsError,
+    TransientProviderError,
+)
+from fiatkit.models.providers._statuses import by_status
+
+MAX_BYTES = 8 * 1024 * 1024
+SEARCHED, SHOWN = 4096, 200
+T = TypeVar("T")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Remote:
+    """A place on the network, the key for it, and an SDK to speak with.
+
+    Args:
+        sdk: the SDK's package, which is also the name of the extra.
+        base_url: the address.
+        key_env: name of the environment variable that holds the key.
+        timeout: seconds for one call as a whole.
+    """
+
+    def __init__(self, sdk: str, base_url: str, key_env: str, timeout: float) -> None:
+        self.place = without_secrets(base_url)
+        self.timeout = timeout
+        self._sdk_name = sdk
+        self._key_env = key_env
+        self.key = os.environ.get(key_env, "").strip()
+
+    @property
+    def sdk(self) -> ModuleType:
+        """The SDK. Raises MissingExtraError where it is not installed."""
+        try:
+            return importlib.import_module(self._sdk_name)
+        except ImportError:
+            name = self._sdk_name
+            raise MissingExtraError(name, name, "A remote large model") from None
+
+    def http_client(self, connections: int) -> Any:
+        """The HTTP client under the SDK: no redirects, error bodies cut."""
+        from fiatkit.models.providers._http import Client
+
+        return Client(self.timeout, connections)
+
+    def check_key(self) -> None:
+        """Raise FatalProviderError where the key is missing or cannot be one."""
+        name = self._key_env
+        if not self.key and (urlsplit(self.place).hostname or "") not in LOOPBACK:
+            raise FatalProviderError(
+                f'The environment variable {name} holds no key for "{self.place}".',
+                f"Set it: export {name}=...",
+                reason="auth",
+            )
+        if not (self.key.isascii() and self.key.replace(" ", "").isprintable()):
+            raise FatalProviderError(
+                f"The key in the environment variable {name} holds characters that no key has.",
+                "Copy it again, without line breaks.",
+                reason="auth",
+            )
+
+    async def body(self, sending: Callable[[], AbstractAsyncContextManager[Any]]) -> bytes:
+        """Make one attempt within the deadline; the answer's body, capped.
+
+        Args:
+            sending: makes the SDK's streaming response, as a context manager.
+
+        Raises:
+            ProviderError: what went wrong, in our words.
+        """
+
+        async def read() -> bytes:
+            async with sending() as response:
+                return await _capped(response)
+
+        return await self.once(read)
+
+    async def once(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make one call within the deadline, its errors turned into ours."""
+        failed = None
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await call()
+        except Exception as error:
+            failed = self._mapped(error)
+        raise failed  # out here, so that it carries no error of the SDK, which holds the key
+
+    def quoted(self, raw: bytes) -> str:
+        """The head of what a server wrote, without the key, should it echo that.
+
+        Far more is searched than is shown, and a mask is as long as what it hides, so that no
+        key is cut in two by the end of what is searched.
+        """
+        text = raw[:SEARCHED].decode(errors="replace")
+        if self.key:
+            coded = base64.b64encode(self.key.encode()).decode()
+            for form in (self.key, quote(self.key, safe=""), coded):
+                text = text.replace(form, "*" * len(form))
+        return text[:SHOWN]
+
+    def bad_response(self, what: str, raw: bytes) -> TransientProviderError:
+        """The error for an answer that is not what was asked for; it may have been billed."""
+        return TransientProviderError(
+            f"The answer is not {what}: {self.quoted(raw)!r}.",
+            reason="bad_response",
+            ambiguous=True,
+        )
+
+    def by_status(self, status: int, body: Any, headers: Any) -> ProviderError:
+        """The error that an HTTP status and its body stand for."""
+        return by_status(self.place, status, body, headers, self.quoted)
+
+    def _mapped(self, error: Exception) -> ProviderError:
+        """Turn an SDK error into one of ours. Nothing of the request is quoted."""
+        import httpx2
+
+        sdk = self.sdk
+        if isinstance(error, ProviderError):
+            return error
+        if isinstance(error, TimeoutError):
+            return TransientProviderError(
+                f'No whole answer of "{self.place}" within {self.timeout:g} s.',
+                "Raise large.timeout, or lower large.concurrency.",
+                reason="timeout",
+                ambiguous=True,
+            )
+        if isinstance(error, sdk.APIStatusError):
+            return self.by_status(int(error.status_code), error.body, error.response.headers)
+        cause = error
+        if isinstance(error, sdk.APIConnectionError) and isinstance(error.__cause__, Exception):
+            cause = error.__cause__
+        never_sent = httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout
+        unsent = isinstance(cause, never_sent)
+        what = type(cause).__name__
+        if isinstance(cause, sdk.APIError | httpx2.HTTPError | OSError):
+            return TransientProviderError(
+                f'The connection to "{self.place}" failed ({what}).',
+                "Check large.base_url and whether the server runs.",
+                reason="connect" if unsent else "connection",
+                ambiguous=not unsent,
+            )
+        return RowProviderError(
+            f'The request to "{self.place}" cannot be written ({what}).', reason="request"
+        )
+
+
+async def _capped(response: Any) -> bytes:
+    """Read the body with a cap on its decoded bytes."""
+    body = bytearray()
+    async for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise RowProviderError(f"An answer of more than {MAX_BYTES} bytes.", reason="too_big")
+    return bytes(body)
+
+
+def revision(given: str, **settled: str | int | None) -> str:
+    """The revision in the store's keys: with the settings that decide answers, where they are
+    given, so that they re-key nothing where they are not."""
+    named = [f"{name}={value}" for name, value in settled.items() if value is not None]
+    return ":".join([given, *named])
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens that a server tells; None if it is impossible."""
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if good else None
+
+
+def check_address(url: str) -> None:
+    """Refuse what is no address, without showing a password that may stand in it."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        shown = url.rpartition("@")[2].partition("?")[0]
+        raise SettingsError(
+            f'large.base_url: "{shown}" is no address.', "It looks like this: https://host/v1"
+        )
+
+
+def without_secrets(url: str) -> str:
+    """The address without user name, password, query or fragment."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    place = f"{host}:{parts.port}" if parts.port else host
+    return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
