@@ -19,8 +19,10 @@ from fiatkit.experiment import compare as fill
 from fiatkit.experiment import make_plan
 from fiatkit.experiment.progress import Progress, Silent
 from fiatkit.experiment.single import Fitted, load_fitted, tune_one
+from fiatkit.reasoning.policy import Policy
 from fiatkit.records import Prediction
 from fiatkit.report import Line, Summary, load_run, summarise, verdict, write_html
+from fiatkit.settings import parse
 from fiatkit.tasks import Task
 
 Config = RunConfig | Path | str | Mapping[str, Any]
@@ -58,11 +60,18 @@ class Model:
         """The task that it was tuned on."""
         return self._fitted.task
 
-    def predict(self, rows: Path | str | object, *, progress: bool = True) -> list[Prediction]:
+    def predict(
+        self,
+        rows: Path | str | object,
+        *,
+        limits: Mapping[str, Any] | None = None,
+        progress: bool = True,
+    ) -> list[Prediction]:
         """Answer new rows, in their order; they need no target.
 
         Args:
             rows: a file, or a table of pandas, polars or Arrow.
+            limits: what may be spent, as `limits:` in a run file: `{"max_cost": 5}`.
             progress: show progress bars.
 
         Returns:
@@ -74,7 +83,8 @@ class Model:
         """
         with _bars(progress) as bars:
             source = Path(rows) if isinstance(rows, str) else rows
-            return self._fitted.predict(source, self._store, bars)
+            policy = parse(Policy, dict(limits or {}), "limits")
+            return self._fitted.predict(source, self._store, bars, policy)
 
 
 def compare(config: Config, *, frames: Frames | None = None, progress: bool = True) -> Comparison:

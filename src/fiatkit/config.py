@@ -13,6 +13,8 @@ from pydantic import ConfigDict, Field, field_validator
 from fiatkit import registry
 from fiatkit.errors import UnknownNameError
 from fiatkit.models import Device
+from fiatkit.reasoning.policy import Policy
+from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import NAMED, named
 from fiatkit.settings import Strict, load, parse
 from fiatkit.tasks import DataSettings
@@ -67,6 +69,8 @@ class RunConfig(Strict):
     floors: bool = True
     max_failed: float = Field(default=0.05, ge=0, le=1)
     concurrency: int | None = Field(default=None, ge=1)
+    limits: Policy = Policy()
+    prices: dict[str, Price] = {}
     out: Path | None = None
     store: Path | None = None
 
@@ -101,7 +105,8 @@ class RunConfig(Strict):
     def fingerprint(self) -> str:
         """sha256 over all that a finished cell depends on beside its recipe, size and seed."""
         free = {"recipes", "sizes", "seeds", "title", "out", "store", "max_failed", "concurrency"}
-        values = self.model_dump(mode="json", exclude=free | {"floors"})
+        free |= {"floors", "limits", "prices"}
+        values = self.model_dump(mode="json", exclude=free)
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

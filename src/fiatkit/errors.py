@@ -16,7 +16,8 @@ FiatError                     exit 1   something is wrong inside
 └── ProviderError             exit 5   the large model's side; `retryable`, `ambiguous`
     ├── TransientProviderError         worth another try
     ├── RowProviderError               this row can never succeed; others may
-    └── FatalProviderError             key, quota, unknown model: no row can succeed
+    ├── FatalProviderError             key, quota, unknown model: no row can succeed
+    └── CapReachedError                max_cost, max_calls or max_wait: stopped as was asked for
 
 Exit codes are those of INV10 in docs/reliability.md.
 """
@@ -154,6 +155,10 @@ class RowProviderError(ProviderError):
 
 class FatalProviderError(ProviderError):
     """No request can succeed until the user does something."""
+
+
+class CapReachedError(ProviderError):
+    """The run was stopped at a limit that the user set; everything that was paid for is kept."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

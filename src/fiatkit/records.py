@@ -129,6 +129,27 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What an endpoint says of one of its limits. None means that it does not say.
+
+    `limit` is how much there is when whole, `left` how much is now, `reset` the seconds until it
+    is whole again.
+    """
+
+    limit: float | None = None
+    left: float | None = None
+    reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What an endpoint last said of its limits on requests and on tokens."""
+
+    requests: RateLimit = field(default_factory=RateLimit)
+    tokens: RateLimit = field(default_factory=RateLimit)
+
+
+@dataclass(frozen=True, slots=True)
 class Rationale:
     """All the text that the large model wrote for a query, and the answer parsed from it.
 

@@ -23,8 +23,11 @@ from typing import Any
 
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, completion_key, rationale_request
-from fiatkit.reasoning.engine import Engine
-from fiatkit.records import Completion, Query, Request
+from fiatkit.reasoning.engine import Answered, Engine
+from fiatkit.reasoning.policy import Policy
+from fiatkit.reasoning.prices import Price
+from fiatkit.reasoning.reasoner import rationale_of
+from fiatkit.records import Query, Request
 from fiatkit.settings import parse
 from fiatkit.tasks import Task
 from tests.faults.fakeserver import KEY, receipt_key
@@ -92,7 +95,11 @@ class Outcome:
 
 
 def command(url: str, store: Path, rows: int = 20, **options: Any) -> list[str]:
-    """The command line of a child; `options` are the engine's, and `large` the provider's."""
+    """The command line of a child.
+
+    `options` are the engine's; besides these `large` (settings of the provider), `policy` and
+    `price`, as plain values.
+    """
     words = [sys.executable, "-m", "tests.faults.child", url, str(store), "--rows", str(rows)]
     return [*words, "--options", json.dumps(options)]
 
@@ -135,15 +142,18 @@ def _say(value: dict[str, Any]) -> None:
     os.write(1, (json.dumps(value) + "\n").encode())
 
 
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 def _work(given: argparse.Namespace) -> int:
     options = json.loads(given.options)
     model = create_chat_model(large(given.url, **options.pop("large", {})))
     engine_rows = queries(given.rows)
 
-    def told(identity: str, completion: Completion, from_store: bool) -> None:
-        good = completion.finish == "stop"
-        state = "ok" if good else f"failed:{completion.detail or completion.finish}"
-        _say({"id": identity, "state": state, "sum": text_sum(completion.text)})
+    def told(answered: Answered) -> None:
+        found = rationale_of(TASK, answered)
+        _say({"id": found.query_id, "state": found.status, "sum": text_sum(found.text)})
 
     async def ask(engine: Engine) -> None:
         requests: list[tuple[str, Request]] = [
@@ -155,7 +165,9 @@ def _work(given: argparse.Namespace) -> int:
             await model.close()
 
     with RationaleStore(given.store) as store:
-        engine = Engine(model, store, **options)
+        policy = Policy.model_validate(options.pop("policy", {}))
+        prices = {"m": Price.model_validate(options.pop("price"))} if "price" in options else {}
+        engine = Engine(model, store, policy=policy, prices=prices, say=_tell, **options)
         try:
             asyncio.run(ask(engine))
         finally:
@@ -168,6 +180,8 @@ def _work(given: argparse.Namespace) -> int:
                         "from_store": tally.from_store,
                         "failed": tally.failed,
                         "possibly_billed": tally.possibly_billed,
+                        "cost": str(tally.cost),
+                        "unknown_cost": tally.unknown_cost,
                         "peak_rss_kib": peak,
                     }
                 }

@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._spending import (
+    MaxCalls,
+    MaxCost,
+    MaxWait,
+    Retry,
+    RetryAmbiguous,
+    Strict,
+    with_flags,
+)
+
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
 Out = Annotated[Path | None, typer.Option(help="Run folder; default: runs/<name of the run file>.")]
 Store = Annotated[
@@ -18,7 +28,18 @@ Folds = Annotated[
 ]
 
 
-def run(run_file: RunFile, out: Out = None, store: Store = None, folds: Folds = None) -> None:
+def run(
+    run_file: RunFile,
+    out: Out = None,
+    store: Store = None,
+    folds: Folds = None,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    max_wait: MaxWait = None,
+    retry_ambiguous: RetryAmbiguous = None,
+    retry: Retry = None,
+    strict: Strict = False,
+) -> None:
     """Run recipes x sizes x seeds on the same rows and compare them honestly.
 
     Each finished cell is written at once. Stop the command whenever you like and run it again:
@@ -37,7 +58,11 @@ def run(run_file: RunFile, out: Out = None, store: Store = None, folds: Folds = 
     from fiatkit.experiment import compare, make_plan
     from fiatkit.experiment.estimate import estimate
 
-    plan = make_plan(read_run_file(run_file, out, store, folds))
+    config = read_run_file(run_file, out, store, folds)
+    limits = with_flags(
+        config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
+    )
+    plan = make_plan(config.model_copy(update={"limits": limits}))
     for note in plan.data.notes:
         errors.print(note, markup=False, soft_wrap=True)
     errors.print(estimate(plan).sentence(), markup=False, soft_wrap=True)

@@ -8,6 +8,16 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._spending import (
+    MaxCalls,
+    MaxCost,
+    MaxWait,
+    Retry,
+    RetryAmbiguous,
+    Strict,
+    with_flags,
+)
+
 Artefact = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fiat tune`.")]
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="JSONL or CSV; no target needed.")]
 Out = Annotated[Path, typer.Option(help="Where the predictions go (JSONL).")]
@@ -19,6 +29,12 @@ def run(
     rows: Rows,
     out: Out = Path("predictions.jsonl"),
     store: Store = Path("runs/rationales.sqlite"),
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    max_wait: MaxWait = None,
+    retry_ambiguous: RetryAmbiguous = None,
+    retry: Retry = None,
+    strict: Strict = False,
 ) -> None:
     """Answer new rows with a tuned model: the rationale first, if it was tuned with one.
 
@@ -26,9 +42,11 @@ def run(
     """
     from fiatkit.cli._console import Bars, console
     from fiatkit.experiment.single import predict_rows
+    from fiatkit.reasoning.policy import Policy
 
+    limits = with_flags(Policy(), max_cost, max_calls, max_wait, retry_ambiguous, retry, strict)
     with Bars() as bars:
-        predictions = predict_rows(artefact, rows, out, store, bars)
+        predictions = predict_rows(artefact, rows, out, store, bars, limits)
     counts = Counter(prediction.status for prediction in predictions)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     console.print(f"{len(predictions)} predictions ({told}): {out}", markup=False, soft_wrap=True)

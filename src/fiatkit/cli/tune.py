@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._spending import (
+    MaxCalls,
+    MaxCost,
+    MaxWait,
+    Retry,
+    RetryAmbiguous,
+    Strict,
+    with_flags,
+)
+
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
 Out = Annotated[Path, typer.Option(help="Folder of the artefact; must not exist yet.")]
 RecipeName = Annotated[str, typer.Option(help="fiat, instruct, lora or finetune.")]
@@ -24,6 +34,12 @@ def run(
     size: Size = None,
     seed: Seed = 0,
     store: Store = None,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
+    max_wait: MaxWait = None,
+    retry_ambiguous: RetryAmbiguous = None,
+    retry: Retry = None,
+    strict: Strict = False,
 ) -> None:
     """Tune the small model by one recipe and keep it, with all that prediction must repeat.
 
@@ -34,6 +50,10 @@ def run(
     from fiatkit.experiment.single import tune_one
 
     config = read_run_file(run_file, store=store)
+    limits = with_flags(
+        config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
+    )
+    config = config.model_copy(update={"limits": limits})
     with Bars() as bars:
         result = tune_one(config, recipe, size, seed, out, bars)
     for note in result.notes:

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from fiatkit.recipes.predictor import large_answers
 from fiatkit.records import Example, Prediction, Query, Rationale, Score, ScoredRow
 
 if TYPE_CHECKING:
-    from fiatkit.reasoning import Reasoner
+    from fiatkit.reasoning import Reasoner, Standing
 
 Rationales = Mapping[str, Rationale]
 
@@ -86,15 +86,14 @@ def _large_stage(plan: Plan, pending: Sequence[Cell], progress: Progress) -> dic
     queries = plan.queries_for_large()
     test = [e.query for e in plan.data.test]
     found: dict[str, Rationale] = {}
-    with open_reasoner(plan) as reasoner:
+    with open_reasoner(plan, progress) as reasoner:
         progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
 
-        def count(done: int, total: int, from_store: int, failed: int) -> None:
-            failed += sum(rationale.status != "ok" for rationale in found.values())
+        def count(now: Standing) -> None:
+            failed = now.failed + sum(rationale.status != "ok" for rationale in found.values())
             stored = reasoner.tally.from_store
-            note = f"{stored} from the store" if stored else ""
-            note += f", {failed} failed" if failed else ""
-            progress.advance(len(found) + done, note.strip(", "))
+            whole = replace(now, from_store=stored, failed=failed)
+            progress.advance(len(found) + now.done, str(whole))
 
         first = reasoner.expand(test, on_progress=count)
         found.update(first)
@@ -107,7 +106,7 @@ def _large_stage(plan: Plan, pending: Sequence[Cell], progress: Progress) -> dic
     return found
 
 
-def open_reasoner(plan: Plan) -> Reasoner:
+def open_reasoner(plan: Plan, progress: Progress) -> Reasoner:
     """The reasoner of a run: its large model, its store. Use it as a context manager."""
     from fiatkit.models import create_chat_model
     from fiatkit.reasoning import RationaleStore, Reasoner
@@ -116,7 +115,16 @@ def open_reasoner(plan: Plan) -> Reasoner:
     assert config.store is not None
     model = create_chat_model(config.large.values_for_provider())
     store = RationaleStore(config.store)
-    return Reasoner(plan.task, model, store, concurrency=config.concurrency)
+    return Reasoner(
+        plan.task,
+        model,
+        store,
+        concurrency=config.concurrency,
+        policy=config.limits,
+        prices=config.prices,
+        run=plan.out.name,
+        say=progress.say,
+    )
 
 
 def _floor_cell(plan: Plan, cell: Cell) -> None:

@@ -20,6 +20,8 @@ from fiatkit.experiment.tuned import preparation, tune_recipe
 from fiatkit.files import read_jsonl
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, Reasoner
+from fiatkit.reasoning.policy import Policy
+from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Example, Prediction, Query, Rationale, Score, ScoredRow
@@ -56,7 +58,7 @@ def tune_one(
     train = list(plan.data.train) if size is None else plan.train_rows(Cell(name, size, seed))
     rationales: dict[str, Rationale] = {}
     if recipe.needs_rationales:
-        with open_reasoner(plan) as reasoner:
+        with open_reasoner(plan, progress) as reasoner:
             queries = [e.query for e in (*train, *plan.data.dev)]
             rationales = expand(reasoner, queries, progress)
     title = f"{name} on {len(train)} rows, seed {seed}"
@@ -69,11 +71,7 @@ def tune_one(
 def expand(reasoner: Reasoner, queries: list[Query], progress: Progress) -> dict[str, Rationale]:
     """Have the large model write what is not in the store yet, showing progress."""
     progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
-
-    def count(done: int, total: int, from_store: int, failed: int) -> None:
-        progress.advance(done, f"{from_store} from the store, {failed} failed")
-
-    return reasoner.expand(queries, on_progress=count)
+    return reasoner.expand(queries, on_progress=lambda now: progress.advance(now.done, str(now)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +82,25 @@ class Fitted:
     recipe: Recipe
     predictor: Predictor
     large: dict[str, Any]
+    prices: dict[str, Price]
 
-    def predict(self, rows: Path | object, store: Path, progress: Progress) -> list[Prediction]:
+    def predict(
+        self, rows: Path | object, store: Path, progress: Progress, policy: Policy | None = None
+    ) -> list[Prediction]:
         """Answer the rows of a file, or of a frame, in their order."""
         queries = load_queries(self.task, rows)
         rationales: dict[str, Rationale] = {}
         if self.recipe.needs_rationales:
             model = create_chat_model(self.large)
-            with Reasoner(self.task, model, RationaleStore(store)) as reasoner:
+            with Reasoner(
+                self.task,
+                model,
+                RationaleStore(store),
+                policy=policy,
+                prices=self.prices,
+                run="predict",
+                say=progress.say,
+            ) as reasoner:
                 rationales = expand(reasoner, queries, progress)
         return self.predictor.predict(queries, rationales)
 
@@ -112,14 +121,20 @@ def load_fitted(folder: Path) -> Fitted:
     task = Task.model_validate(prepared["task"])
     recipe = Recipe(**prepared["recipe"])
     predictor = Predictor(task, recipe, small, max_length=prepared["max_length"])
-    return Fitted(task, recipe, predictor, prepared["large"])
+    prices = {k: Price.model_validate(v) for k, v in prepared.get("prices", {}).items()}
+    return Fitted(task, recipe, predictor, prepared["large"], prices)
 
 
 def predict_rows(
-    folder: Path, rows: Path, out: Path, store: Path, progress: Progress
+    folder: Path,
+    rows: Path,
+    out: Path,
+    store: Path,
+    progress: Progress,
+    policy: Policy | None = None,
 ) -> list[Prediction]:
     """Answer the rows of a file with an artefact and write the predictions."""
-    predictions = load_fitted(folder).predict(rows, store, progress)
+    predictions = load_fitted(folder).predict(rows, store, progress, policy)
     write_predictions(out, predictions)
     return predictions
 

@@ -122,6 +122,7 @@ def preparation(
         "task_fingerprint": plan.task.fingerprint,
         "recipe": recipe.to_dict(),
         "large": plan.config.large.values_for_provider() if recipe.needs_rationales else None,
+        "prices": {name: p.model_dump(mode="json") for name, p in plan.config.prices.items()},
         "small": plan.config.small.model,
         "max_length": predictor.max_length,
         "tuned_on": {

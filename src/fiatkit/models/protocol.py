@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from fiatkit.records import Completion, ModelIdentity, Request
+from fiatkit.records import Completion, ModelIdentity, RateLimits, Request
 
 
 class ChatModel(Protocol):
@@ -30,4 +30,14 @@ class ChatModel(Protocol):
 
     async def close(self) -> None:
         """Free connections, processes and memory. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class TellsLimits(Protocol):
+    """A large model whose endpoint says in its answers what is left of its rate limits."""
+
+    @property
+    def limits(self) -> RateLimits | None:
+        """What it said last; None before it has said anything."""
         ...

@@ -3,13 +3,19 @@
 from fiatkit.reasoning.drafts import draft_rationales, draft_request
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.ledger import Spent
-from fiatkit.reasoning.reasoner import Reasoner, rationale_request, stored_rationales
+from fiatkit.reasoning.reasoner import (
+    Reasoner,
+    Standing,
+    rationale_request,
+    stored_rationales,
+)
 from fiatkit.reasoning.store import RationaleStore
 
 __all__ = [
     "RationaleStore",
     "Reasoner",
     "Spent",
+    "Standing",
     "completion_key",
     "draft_rationales",
     "draft_request",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from fiatkit.models.protocol import ChatModel
 from fiatkit.prompts import draft_messages
-from fiatkit.reasoning.engine import Engine, Tally
+from fiatkit.reasoning.caller import Tally
+from fiatkit.reasoning.engine import Answered, Engine
 from fiatkit.reasoning.store import RationaleStore
 from fiatkit.records import Completion, Example, Request, Sampling
 
@@ -44,8 +45,8 @@ def draft_rationales(
     engine = Engine(model, store)
     found: dict[str, Completion] = {}
 
-    def told(identity: str, completion: Completion, from_store: bool) -> None:
-        found[identity] = completion
+    def told(answered: Answered) -> None:
+        found[answered.id] = answered.completion
 
     async def ask() -> None:
         try:

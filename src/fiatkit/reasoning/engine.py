@@ -1,42 +1,64 @@
-"""The one retry loop: bounded workers, one pause for all, every attempt in the ledger.
+"""The one retry loop: bounded workers, one pace for all, every attempt in the ledger.
 
-Workers pull from a queue; nothing is gathered over all rows. What a request costs in attempts is
-bounded; a rate limit pauses every worker and is charged to nobody.
+Workers pull from an iterator; nothing is gathered over all rows. A run that must stop, for
+whatever reason, stops sending and lets what is under way come in, since that has been paid for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from fiatkit.errors import FatalProviderError, ProviderError
+from fiatkit.errors import CapReachedError, EnvironmentProblem, FatalProviderError, ProviderError
 from fiatkit.models.protocol import ChatModel
+from fiatkit.reasoning.budget import Budget
+from fiatkit.reasoning.caller import Caller, Tally
 from fiatkit.reasoning.key import completion_key
+from fiatkit.reasoning.limiter import Pace
+from fiatkit.reasoning.policy import Policy
+from fiatkit.reasoning.prices import Price, pricing
+from fiatkit.reasoning.stopping import Stopping
 from fiatkit.reasoning.store import RationaleStore
-from fiatkit.records import Completion, Request, Usage
+from fiatkit.records import Completion, Request
 
 FATAL_IN_A_ROW = 3
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
-MAX_RATE_LIMIT_WAIT = 3600.0
+TURN_AFTER = 256  # rows from the store before others on the event loop have their turn
+RETRIED = {"refused": "refused", "truncated": "length", "empty": "empty"}
+POSSIBLY_BILLED = "possibly_billed"
+ONLY_REASONING = "only reasoning"
 
 
-@dataclass(slots=True)
-class Tally:
-    """What was made now, and what was taken from the store."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A row's answer, of whatever kind, under the key of the request that brought it."""
 
-    calls: int = 0
-    from_store: int = 0
-    failed: int = 0
-    retries: int = 0
-    possibly_billed: int = 0
-    usage: Usage = field(default_factory=Usage)
+    id: str
+    key: str
+    completion: Completion
+    from_store: bool
+
+
+Told = Callable[[Answered], None]
 
 
 class Engine:
-    """Answers requests from the store or from the model, each key at most once at a time."""
+    """Answers requests from the store or from the model, each key at most once at a time.
+
+    Args:
+        model: the large model.
+        store: where answers are kept.
+        concurrency: requests under way at most; default: all that the model has room for.
+        policy: what may be spent, waited and tried again.
+        prices: the user's own prices, by model.
+        more_tokens: `max_tokens` of a second request where the first answer was cut off.
+        run: the run's name in the ledger.
+        say: receives a line that the user should read.
+        first_pause: seconds at which pauses between tries begin; default: half a second.
+
+    Raises:
+        SettingsError: a cap on the cost of a model whose price is not known.
+    """
 
     def __init__(
         self,
@@ -44,140 +66,228 @@ class Engine:
         store: RationaleStore,
         *,
         concurrency: int | None = None,
-        max_attempts: int = 6,
+        policy: Policy | None = None,
+        prices: Mapping[str, Price] | None = None,
+        more_tokens: int | None = None,
+        run: str = "",
+        say: Callable[[str], None] = lambda line: None,
+        first_pause: float | None = None,
     ) -> None:
         self.model = model
         self.store = store
+        self.policy = policy or Policy()
         self.workers = min(concurrency or model.slots, model.slots)
-        self.max_attempts = max_attempts
-        self.tally = Tally()
-        self._resume_at = 0.0
-        self._fatal = 0
-        self._random = random.Random(0)
+        budget = Budget(self.policy, pricing(model.identity, prices or {}), model.identity)
+        per_minute = self.policy.requests_per_minute, self.policy.tokens_per_minute
+        pace = Pace(self.workers, *per_minute, first_pause=first_pause)
+        self._caller = Caller(model, store, budget, pace, run, say)
+        self._more_tokens = more_tokens
+        self._say = say
+        self._again = {RETRIED[reason] for reason in self.policy.retry}
+        self._asked_again: set[str] = set()
+        self._answers = 0
+        self._fatal: list[FatalProviderError] = []
 
-    async def answer(
-        self, requests: Iterable[tuple[str, Request]], told: Callable[[str, Completion, bool], None]
-    ) -> None:
-        """Answer every (id, request); `told(id, completion, from_store)` is called for each.
+    @property
+    def tally(self) -> Tally:
+        """What was asked for, what the store gave, and what it cost."""
+        return self._caller.tally
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._caller.pace.in_flight
+
+    async def answer(self, requests: Iterable[tuple[str, Request]], told: Told) -> None:
+        """Answer every (id, request); `told` is called once for each that came to an end.
 
         A request that can never succeed is told as a completion of kind "error"; it is not
-        stored, so that another run asks again.
+        stored, so that another run asks again. Signals stop the sending: what is under way is
+        waited for, kept and told; a second one gives that up.
 
         Raises:
             FatalProviderError: no request can succeed; rows not told stay open.
-            ProviderError: a request failed as often as it may, for a reason that will pass.
+            ProviderError: nobody was answered while a row was tried as often as it may be.
+            CapReachedError: a limit of the policy.
         """
+        stopping = self._caller.stopping = Stopping(self._say)
         waiting = self._open_requests(requests, told)
         running: dict[str, list[str]] = {}
 
         async def work() -> None:
-            for key, identity, request in waiting:
+            for row in waiting:
+                if row is None:
+                    await asyncio.sleep(0)
+                    continue
+                if stopping.asked:
+                    return
+                identity, request = row
+                key = self._key(request)
                 if key in running:
                     running[key].append(identity)
                     continue
                 running[key] = [identity]
-                completion = await self._ask(key, request)
-                for waiter in running.pop(key):
-                    told(waiter, completion, False)
+                found = await self._row(identity, request)
+                waiters = running.pop(key)
+                if found is not None:
+                    for waiter in waiters:
+                        told(replace(found, id=waiter))
 
-        tasks = [asyncio.create_task(work()) for _ in range(self.workers)]
+        await stopping.drain([self._guarded(work, stopping) for _ in range(self.workers)])
+        if self._fatal:
+            raise self._fatal[-1]
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]], stopping: Stopping) -> None:
+        """A worker whose error stops the run; the others finish what they have under way."""
         try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await work()
+        except asyncio.CancelledError:
+            raise
+        except EnvironmentProblem as problem:
+            stopping.because(problem, at_once=True)
+        except BaseException as problem:
+            stopping.because(problem)
+
+    def _key(self, request: Request) -> str:
+        return completion_key(self.model.identity, request)
 
     def _open_requests(
-        self, requests: Iterable[tuple[str, Request]], told: Callable[[str, Completion, bool], None]
-    ) -> Iterator[tuple[str, str, Request]]:
+        self, requests: Iterable[tuple[str, Request]], told: Told
+    ) -> Iterator[tuple[str, Request] | None]:
         """Tell what the store holds; yield the rest. Looked up when a worker is free for it."""
+        known = 0
         for identity, request in requests:
-            key = completion_key(self.model.identity, request)
-            known = self.store.get(key)
-            if known is None:
-                yield key, identity, request
-            else:
-                self.tally.from_store += 1
-                told(identity, known, True)
+            found, left = self.stored(identity, request)
+            if left is not None or found is None:
+                yield identity, request
+                continue
+            self.tally.from_store += 1
+            self.tally.failed += found.completion.finish != "stop"
+            told(found)
+            known += 1
+            if known % TURN_AFTER == 0:
+                yield None
 
-    async def _ask(self, key: str, request: Request) -> Completion:
-        """One request, as many attempts as it may take."""
-        attempts, limited_since = 0, 0.0
+    def stored(self, identity: str, request: Request) -> tuple[Answered | None, Request | None]:
+        """What the store knows of a row, and the request that is still to be made for it.
+
+        Raises:
+            FatalProviderError: it was answered by another model, and the policy is strict.
+        """
+        key = self._key(request)
+        completion = self.store.get(key)
+        if completion is None:
+            if self.policy.retry_ambiguous == "never" and self.store.possibly_billed(key):
+                lost = Completion("", "error", detail=POSSIBLY_BILLED)
+                return Answered(identity, key, lost, True), None
+            return None, request
+        self._check_model(completion)
+        found = Answered(identity, key, completion, True)
+        if completion.finish in self._again and key not in self._asked_again:
+            return found, request
+        more = with_more_tokens(request, completion, self._more_tokens)
+        if more is None:
+            return found, None
+        later, left = self.stored(identity, more)
+        return later or found, left
+
+    async def _row(self, identity: str, request: Request) -> Answered | None:
+        """Ask until the row has come to its end; None if the run stops before that."""
+        found, left = self.stored(identity, request)
+        while left is not None:
+            key = self._key(left)
+            if self._again:
+                self._asked_again.add(key)
+            completion = await self._ask(key, left)
+            if completion is None:
+                return None
+            found = Answered(identity, key, completion, False)
+            left = with_more_tokens(left, completion, self._more_tokens)
+        assert found is not None
+        self.tally.failed += found.completion.finish != "stop"
+        return found
+
+    async def _ask(self, key: str, request: Request) -> Completion | None:
+        """One request, as many attempts as it may take; None if the run stops before its end."""
+        tries, empty, answers_before = 0, 0, self._answers
         while True:
-            await self._pause()
-            attempt = self.store.lease(key)
-            self.tally.calls += 1
             try:
-                answer = await self.model.complete(request)
+                last = empty + 1 >= self.policy.max_empty
+                answer = await self._caller.attempt(key, request, keep_empty=last)
+            except CapReachedError:
+                raise
             except ProviderError as error:
-                self._record(attempt, error)
-                if isinstance(error, FatalProviderError) or not error.retryable:
-                    return self._give_up(error)
+                if not error.retryable or (error.ambiguous and not self._asks_lost_again):
+                    return self._refused(error)
                 self.tally.retries += 1
                 if error.reason == "rate_limit":
-                    limited_since = limited_since or time.monotonic()
-                    if time.monotonic() - limited_since > MAX_RATE_LIMIT_WAIT:
-                        raise
-                    self._hold_everyone(error.retry_after)
                     continue
-                attempts += 1
-                if attempts >= self.max_attempts:
-                    raise
-                await asyncio.sleep(error.retry_after or self._backoff(attempts))
+                tries += 1
+                if tries >= self.policy.max_attempts:
+                    return self._exhausted(error, answers_before)
+                await self._caller.stopping.sleep(self._caller.pace.backoff(tries))
                 continue
-            except BaseException:
-                self.store.fail(attempt, "interrupted", ambiguous=True)
-                self.tally.possibly_billed += 1
-                raise
-            self._fatal = 0
-            return self._keep(attempt, request, answer)
+            if answer is None:
+                return None
+            self._answers += 1
+            self._fatal.clear()
+            self._check_model(answer)
+            if answer.finish != "empty" or last:
+                return answer
+            empty += 1
+            self.tally.retries += 1
 
-    def _keep(self, attempt: int, request: Request, answer: Completion) -> Completion:
-        if answer.finish == "error":
-            self.store.fail(attempt, answer.detail or "error")
-            self.tally.failed += 1
-            return answer
-        kept = self.store.commit(attempt, self.model.identity, request, answer)
-        if answer.finish != "stop":
-            self.tally.failed += 1
-        self.tally.usage = add(self.tally.usage, answer.usage)
-        return kept
+    @property
+    def _asks_lost_again(self) -> bool:
+        return self.policy.retry_ambiguous == "auto"
 
-    def _record(self, attempt: int, error: ProviderError) -> None:
-        self.store.fail(attempt, error.reason, ambiguous=error.ambiguous)
-        self.tally.possibly_billed += int(error.ambiguous)
-
-    def _give_up(self, error: ProviderError) -> Completion:
-        """This row fails; the third fatal error in a row, of whichever row, ends the run."""
+    def _refused(self, error: ProviderError) -> Completion:
+        """This row fails; the third fatal error of one kind in a row ends the run."""
         if isinstance(error, FatalProviderError):
-            self._fatal += 1
-            if self._fatal >= FATAL_IN_A_ROW:
+            if self._fatal and self._fatal[-1].reason != error.reason:
+                self._fatal.clear()
+            self._fatal.append(error)
+            if len(self._fatal) >= FATAL_IN_A_ROW:
                 raise error
-        self.tally.failed += 1
+        lost = error.retryable and error.ambiguous
+        return Completion("", "error", detail=POSSIBLY_BILLED if lost else error.reason)
+
+    def _exhausted(self, error: ProviderError, answers_before: int) -> Completion:
+        """The row fails alone if others were answered meanwhile; else the endpoint is down."""
+        if self._answers == answers_before:
+            raise error
         return Completion("", "error", detail=error.reason)
 
-    async def _pause(self) -> None:
-        while (left := self._resume_at - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+    def _check_model(self, answer: Completion) -> None:
+        """Count answers of another model than the one asked for.
 
-    def _hold_everyone(self, seconds: float | None) -> None:
-        wait = seconds if seconds is not None else self._backoff(3)
-        self._resume_at = max(self._resume_at, time.monotonic() + wait)
+        Raises:
+            FatalProviderError: there is one, and the policy is strict.
+        """
+        asked = self.model.identity.model
+        if same_model(asked, answer.model):
+            return
+        others = self.tally.other_models
+        if answer.model not in others:
+            self._say(f'"{answer.model}" answered where "{asked}" was asked.')
+        others[answer.model] = others.get(answer.model, 0) + 1
+        if self.policy.strict:
+            raise FatalProviderError(
+                f'"{answer.model}" answered where "{asked}" was asked.',
+                "Without --strict, such answers are used and counted.",
+                reason="other_model",
+            )
 
-    def _backoff(self, attempts: int) -> float:
-        """Full jitter: uniform up to an exponentially growing cap."""
-        return self._random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts))
+
+def same_model(asked: str, answered: str) -> bool:
+    """Whether a model's name in an answer is the one asked for, a dated version of it, or none."""
+    short, other = asked.rpartition("/")[2].casefold(), answered.casefold()
+    return not other or short in other or other in asked.casefold()
 
 
-def add(a: Usage, b: Usage) -> Usage:
-    """Sum of two usages; unknown parts count as nothing beside known ones."""
-
-    def plus(x: int | None, y: int | None) -> int | None:
-        return None if x is None and y is None else (x or 0) + (y or 0)
-
-    return Usage(
-        plus(a.prompt_tokens, b.prompt_tokens),
-        plus(a.completion_tokens, b.completion_tokens),
-        plus(a.cached_tokens, b.cached_tokens),
-    )
+def with_more_tokens(request: Request, answer: Completion, more: int | None) -> Request | None:
+    """The second and last request of a row whose answer was cut off; None if there is none."""
+    cut = answer.finish == "length" or answer.detail.startswith(ONLY_REASONING)
+    if not cut or more is None or more <= request.sampling.max_tokens:
+        return None
+    return replace(request, sampling=replace(request.sampling, max_tokens=more))

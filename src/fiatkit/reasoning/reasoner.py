@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiatkit.models.protocol import ChatModel
 from fiatkit.prompts import choice_messages, reasoning_messages
-from fiatkit.reasoning.engine import Engine, Tally
+from fiatkit.reasoning.caller import Tally
+from fiatkit.reasoning.engine import ONLY_REASONING, Answered, Engine, with_more_tokens
 from fiatkit.reasoning.key import completion_key
+from fiatkit.reasoning.policy import Policy
+from fiatkit.reasoning.prices import Price
 from fiatkit.reasoning.store import RationaleStore
 from fiatkit.records import Completion, ModelIdentity, Query, Rationale, Request, Sampling
 
@@ -19,13 +25,49 @@ if TYPE_CHECKING:
 
 FAILED = {"length": "truncated", "refused": "refused", "empty": "empty"}
 CHOICE_TOKENS = 32
-OnProgress = Callable[[int, int, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a run is.
+
+    Attributes:
+        done: rows that have come to an end, of `total`.
+        from_store: of these, rows that the store held.
+        failed: of these, rows without a usable rationale.
+        in_flight: requests under way.
+        rate: rows a second that the large model answered; None before the first.
+        cost: US dollars so far; `unknown_cost` counts calls whose cost is not known.
+    """
+
+    done: int
+    total: int
+    from_store: int
+    failed: int
+    in_flight: int
+    rate: float | None
+    cost: Decimal
+    unknown_cost: int
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.rate:.1f} rows/s" if self.rate is not None else "",
+            f"{self.in_flight} under way" if self.in_flight else "",
+            f"{self.from_store} from the store" if self.from_store else "",
+            f"{self.failed} failed" if self.failed else "",
+            f"${self.cost:.4f}" if self.cost else "",
+        ]
+        return ", ".join(filter(None, parts))
+
+
+OnProgress = Callable[[Standing], None]
 
 
 class Reasoner:
     """Has a large model write rationales for queries, through the store.
 
-    Use it as a context manager: leaving it closes the model and the store.
+    Use it as a context manager: leaving it closes the model and the store. Arguments beside the
+    task are the engine's.
     """
 
     def __init__(
@@ -35,12 +77,25 @@ class Reasoner:
         store: RationaleStore,
         *,
         concurrency: int | None = None,
-        max_attempts: int = 6,
+        policy: Policy | None = None,
+        prices: Mapping[str, Price] | None = None,
+        run: str = "",
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.task = task
         self.model = model
         self.store = store
-        self._engine = Engine(model, store, concurrency=concurrency, max_attempts=max_attempts)
+        self._engine = Engine(
+            model,
+            store,
+            concurrency=concurrency,
+            policy=policy,
+            prices=prices,
+            more_tokens=task.reasoning.more_tokens,
+            run=run,
+            say=say,
+        )
+        self._say = say
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Reasoner:
@@ -50,7 +105,9 @@ class Reasoner:
         self.close()
 
     def close(self) -> None:
-        """Close the model on its own loop, then the loop, then the store."""
+        """Say what was spent; close the model on its own loop, then the loop, then the store."""
+        if self.tally.calls:
+            self._say(self.tally.sentence())
         try:
             self._runner.run(self.model.close())
             self._runner.close()
@@ -63,40 +120,57 @@ class Reasoner:
         return self._engine.tally
 
     def missing(self, queries: Sequence[Query]) -> int:
-        """How many of the queries have no answer in the store yet. Nothing is sent."""
-        keys = (completion_key(self.model.identity, self._request(q)) for q in queries)
-        return sum(1 for key in keys if self.store.get(key) is None)
+        """How many of the queries would be asked for now. Nothing is sent."""
+        left = (self._engine.stored(q.id, rationale_request(self.task, q))[1] for q in queries)
+        return sum(request is not None for request in left)
 
     def expand(
-        self, queries: Sequence[Query], *, on_progress: OnProgress | None = None
+        self, queries: Sequence[Query], *, on_progress: OnProgress | None = None, sample: int = 0
     ) -> dict[str, Rationale]:
         """Get a rationale for each query: from the store, else from the model, once.
 
         Args:
             queries: what the large model reads.
-            on_progress: called with (done, total, from the store, failed).
+            on_progress: called whenever a row has come to its end.
+            sample: which of several rationales; each has a key of its own.
 
         Returns:
             A rationale for each query id; failed ones say so in their status.
 
         Raises:
             ProviderError: the model cannot be had now; what was answered is in the store.
+            CapReachedError: a limit of the policy; likewise.
         """
         found: dict[str, Rationale] = {}
         by_id = {query.id: query for query in queries}
         counts = {"store": 0, "failed": 0}
+        began = time.monotonic()
 
-        def told(identity: str, completion: Completion, from_store: bool) -> None:
-            rationale = _rationale(self.task, self.model.identity, by_id[identity], completion)
-            found[identity] = rationale
-            counts["store"] += from_store
+        def told(answered: Answered) -> None:
+            rationale = rationale_of(self.task, answered)
+            found[answered.id] = rationale
+            counts["store"] += answered.from_store
             counts["failed"] += rationale.status != "ok"
             if on_progress:
-                on_progress(len(found), len(by_id), counts["store"], counts["failed"])
+                on_progress(self._standing(len(found), len(by_id), counts, began))
 
-        requests = ((query.id, self._request(query)) for query in by_id.values())
+        requests = ((q.id, rationale_request(self.task, q, sample)) for q in by_id.values())
         self._runner.run(self._engine.answer(requests, told))
         return found
+
+    def _standing(self, done: int, total: int, counts: dict[str, int], began: float) -> Standing:
+        new, seconds = done - counts["store"], time.monotonic() - began
+        tally = self.tally
+        return Standing(
+            done,
+            total,
+            counts["store"],
+            counts["failed"],
+            self._engine.in_flight,
+            new / seconds if new and seconds > 0 else None,
+            tally.cost,
+            tally.unknown_cost,
+        )
 
     def constrain(
         self, queries: Sequence[Query], rationales: Mapping[str, Rationale]
@@ -117,9 +191,9 @@ class Reasoner:
         ]
         labels = tuple(self.task.choices or ())
 
-        def told(identity: str, completion: Completion, from_store: bool) -> None:
-            text = completion.text.strip()
-            answers[identity] = text if text in labels else None
+        def told(answered: Answered) -> None:
+            text = answered.completion.text.strip()
+            answers[answered.id] = text if text in labels else None
 
         requests = (
             (
@@ -135,9 +209,6 @@ class Reasoner:
         self._runner.run(self._engine.answer(requests, told))
         return answers
 
-    def _request(self, query: Query) -> Request:
-        return rationale_request(self.task, query)
-
 
 def stored_rationales(
     task: Task, identity: ModelIdentity, store: Path, queries: Sequence[Query]
@@ -145,34 +216,44 @@ def stored_rationales(
     """The rationales that a store holds already, by query id. Nothing is sent or written."""
     if not store.is_file():
         return {}
+    found: dict[str, Rationale] = {}
     with RationaleStore.read_only(store) as opened:
-        keys = ((q, completion_key(identity, rationale_request(task, q))) for q in queries)
-        found = [(query, opened.get(key)) for query, key in keys]
-    return {
-        query.id: _rationale(task, identity, query, completion)
-        for query, completion in found
-        if completion is not None
-    }
+        for query in queries:
+            request: Request | None = rationale_request(task, query)
+            while request is not None:
+                key = completion_key(identity, request)
+                completion = opened.get(key)
+                if completion is None:
+                    break
+                answered = Answered(query.id, key, completion, True)
+                found[query.id] = rationale_of(task, answered)
+                request = with_more_tokens(request, completion, task.reasoning.more_tokens)
+    return found
 
 
-def _rationale(
-    task: Task, identity: ModelIdentity, query: Query, completion: Completion
-) -> Rationale:
+def rationale_of(task: Task, answered: Answered) -> Rationale:
+    """The rationale in an answer; one that is not whole has no answer and says why."""
+    completion = answered.completion
     good = completion.finish == "stop"
-    reason = FAILED.get(completion.finish, completion.detail or "error")
     return Rationale(
-        query.id,
+        answered.id,
         completion.text,
         task.parse_answer(completion.text) if good else None,
-        "ok" if good else f"failed:{reason}",
-        completion_key(identity, rationale_request(task, query)),
+        "ok" if good else f"failed:{_reason(completion)}",
+        answered.key,
         completion.usage,
         completion.seconds,
     )
 
 
-def rationale_request(task: Task, query: Query) -> Request:
+def _reason(completion: Completion) -> str:
+    if completion.finish == "empty" and completion.detail.startswith(ONLY_REASONING):
+        return "empty-reasoning-only"
+    return FAILED.get(completion.finish, completion.detail or "error")
+
+
+def rationale_request(task: Task, query: Query, sample: int = 0) -> Request:
     """The one request that a query's rationale is an answer to."""
     asked = task.reasoning
     sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, stop=tuple(asked.stop))
-    return Request(reasoning_messages(task, query), sampling)
+    return Request(reasoning_messages(task, query), sampling, sample=sample)

@@ -129,6 +129,13 @@ class RationaleStore:
             return None
         return schema.completion_of(row)
 
+    def possibly_billed(self, key: str) -> bool:
+        """Whether the reply to an attempt at this request was lost."""
+        found = self._db.execute(
+            "SELECT 1 FROM attempts WHERE key = ? AND possibly_billed LIMIT 1", (key,)
+        )
+        return found.fetchone() is not None
+
     def lease(self, key: str, *, run: str = "", model: str = "", batch: str = "") -> int:
         """Commit that a request is about to be sent.
 

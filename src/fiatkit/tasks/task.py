@@ -47,6 +47,7 @@ class Reasoning(Strict):
     Attributes:
         temperature: 0 is greedy, as in the paper. `top_p`: draw from the likeliest tokens only.
         stop: texts that end the rationale and are not part of it.
+        more_tokens: `max_tokens` of one more request where the first rationale was cut off.
     """
 
     instruction: str
@@ -56,6 +57,7 @@ class Reasoning(Strict):
     temperature: float = Field(default=0.0, ge=0, le=2, exclude_if=lambda value: value == 0)
     top_p: float = Field(default=1.0, gt=0, le=1, exclude_if=lambda value: value == 1)
     stop: list[str] = Field(default=[], max_length=4, exclude_if=lambda value: not value)
+    more_tokens: int | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @field_validator("instruction", "marker")
     @classmethod
@@ -70,6 +72,14 @@ class Reasoning(Strict):
         if "" in value:
             raise ValueError("no stop text may be empty")
         return value
+
+    @model_validator(mode="after")
+    def _more_is_more(self) -> Reasoning:
+        if self.more_tokens is not None and self.more_tokens <= self.max_tokens:
+            raise ValueError(
+                f"more_tokens ({self.more_tokens}) must be more than max_tokens ({self.max_tokens})"
+            )
+        return self
 
 
 class Tuning(Strict):

@@ -1,0 +1,216 @@
+"""One attempt: wait for its turn, put it into the ledger, send it, keep what becomes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from fiatkit.errors import CapReachedError, EnvironmentProblem, ProviderError
+from fiatkit.models.protocol import ChatModel, TellsLimits
+from fiatkit.reasoning.budget import Budget
+from fiatkit.reasoning.limiter import Pace
+from fiatkit.reasoning.stopping import Stopping, clock
+from fiatkit.reasoning.store import RationaleStore
+from fiatkit.records import Completion, Request, Usage
+
+WORTH_TELLING = 10.0  # seconds of a pause
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was made now, and what was taken from the store."""
+
+    calls: int = 0
+    from_store: int = 0
+    failed: int = 0
+    retries: int = 0
+    possibly_billed: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cost: Decimal = Decimal(0)
+    unknown_cost: int = 0
+    other_models: dict[str, int] = field(default_factory=dict)
+
+    def sentence(self) -> str:
+        """What was spent, in words."""
+        read, cached = self.usage.prompt_tokens, self.usage.cached_tokens
+        told = f"{self.calls:,} calls of the large model"
+        if read is not None:
+            told += f": {read:,} prompt tokens"
+            told += f" ({cached / read:.0%} cached by the provider)" if cached and read else ""
+            told += f", {self.usage.completion_tokens or 0:,} written"
+        told += f"; ${self.cost:.4f}" if self.cost else ""
+        told += f"; cost of {self.unknown_cost:,} not known" if self.unknown_cost else ""
+        told += f"; {self.possibly_billed:,} possibly billed without an answer" * bool(
+            self.possibly_billed
+        )
+        return told + "."
+
+
+class Caller:
+    """Makes attempts for all rows of a run, each when pace and budget allow it.
+
+    Args:
+        model: the large model.
+        store: ledger and answers.
+        budget: calls and money.
+        pace: when a request may be sent.
+        run: the run's name in the ledger.
+        say: receives a line for the user.
+    """
+
+    def __init__(
+        self,
+        model: ChatModel,
+        store: RationaleStore,
+        budget: Budget,
+        pace: Pace,
+        run: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self.tally = Tally()
+        self.pace = pace
+        self.stopping = Stopping(say)
+        self._model = model
+        self._store = store
+        self._budget = budget
+        self._run = run
+        self._say = say
+        self._tells = model if isinstance(model, TellsLimits) else None
+        self._quiet_since: float | None = None
+        self._told_until = 0.0
+
+    async def attempt(self, key: str, request: Request, *, keep_empty: bool) -> Completion | None:
+        """Make one attempt.
+
+        Args:
+            key: the store's key of the request.
+            request: what is asked.
+            keep_empty: whether an empty answer is this row's last word, and kept as such.
+
+        Returns:
+            The answer, of whatever kind; None if the run stops before it was sent.
+
+        Raises:
+            ProviderError: what the attempt came to, when no answer came.
+            CapReachedError: nothing more may be sent.
+        """
+        worst = await self._turn(request)
+        if worst is None:
+            return None
+        attempt = self._store.lease(key, run=self._run, model=self._model.identity.model)
+        self.tally.calls += 1
+        self._budget.reserve(worst)
+        tokens = self._budget.prompt_tokens(request) + request.sampling.max_tokens
+        sent = self.pace.begin(tokens)
+        usage: Usage | None = None
+        try:
+            answer = await self._model.complete(request)
+            usage = answer.usage
+        except ProviderError as error:
+            self._failed(attempt, error, sent, worst)
+            raise
+        except BaseException:
+            with contextlib.suppress(EnvironmentProblem):
+                self._lost(attempt, "interrupted", worst)
+            raise
+        finally:
+            self.pace.end(tokens - _total(usage) if usage and _total(usage) else 0)
+            self._learn(tokens)
+            self.stopping.changed()
+        self._quiet_since = None
+        self.pace.answered()
+        self._budget.learn(request, answer.usage)
+        return self._kept(attempt, request, answer, worst, keep_empty)
+
+    async def _turn(self, request: Request) -> Decimal | None:
+        """Wait until a request may be sent; the most it can cost, or None if the run stops."""
+        while not self.stopping.asked:
+            worst = self._budget.worst(request)
+            wait = self.pace.wait()
+            if wait == 0 and self._budget.room(worst):
+                return worst
+            if self.pace.resume_at > time.monotonic():
+                self._check_pause()
+            await self.stopping.rest(wait or None)
+        return None
+
+    def _check_pause(self) -> None:
+        """Tell a long pause once; stop where it is longer than the user will wait.
+
+        Raises:
+            CapReachedError: max_wait.
+        """
+        now, until = time.monotonic(), self.pace.resume_at
+        if self._quiet_since is None:
+            self._quiet_since = now
+        most = self._budget.policy.max_wait
+        if until - self._quiet_since > most:
+            raise CapReachedError(
+                f"The endpoint asks to wait until {clock(until - now)}, longer than max_wait "
+                f"({most:g} s) allows.",
+                "Every answer is kept. Run the same command again then, or raise --max-wait.",
+            )
+        if until - now >= WORTH_TELLING and until > self._told_until + 1:
+            self._told_until = until
+            self._say(f"Paused by the endpoint; going on at {clock(until - now)}.")
+
+    def _learn(self, tokens: int) -> None:
+        if self._tells is not None and (limits := self._tells.limits) is not None:
+            self.pace.heard(limits, tokens)
+
+    def _failed(self, attempt: int, error: ProviderError, sent: float, worst: Decimal) -> None:
+        """Close an attempt that brought no answer, and slow down if that helps."""
+        if self._quiet_since is None:
+            self._quiet_since = sent
+        if error.ambiguous:
+            self._lost(attempt, error.reason, worst)
+        else:
+            self._budget.settle(worst, None)
+            self._store.fail(attempt, error.reason)
+        if error.reason == "rate_limit":
+            self.pace.refused(sent, error.retry_after)
+        elif error.retryable and self.pace.failed(error.retry_after):
+            self._say("More than half of the last 50 calls failed; paused, then one call tries.")
+
+    def _lost(self, attempt: int, reason: str, worst: Decimal) -> None:
+        cost = self._budget.settle(worst, None, possibly_billed=True)
+        self._account()
+        self.tally.possibly_billed += 1
+        self._store.fail(attempt, reason, ambiguous=True, cost=cost)
+
+    def _kept(
+        self, attempt: int, request: Request, answer: Completion, worst: Decimal, keep_empty: bool
+    ) -> Completion:
+        """Commit an answer; one that is unusable, or asked for once more, only as an attempt."""
+        cost = self._budget.settle(worst, answer.usage)
+        self._account()
+        self.tally.usage = add(self.tally.usage, answer.usage)
+        if answer.finish == "error" or (answer.finish == "empty" and not keep_empty):
+            reason = answer.detail or answer.finish
+            self._store.fail(attempt, reason, usage=answer.usage, cost=cost)
+            return answer
+        return self._store.commit(attempt, self._model.identity, request, answer, cost=cost)
+
+    def _account(self) -> None:
+        self.tally.cost, self.tally.unknown_cost = self._budget.cost, self._budget.unknown
+
+
+def _total(usage: Usage) -> int:
+    return (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+
+
+def add(a: Usage, b: Usage) -> Usage:
+    """Sum of two usages; unknown parts count as nothing beside known ones."""
+
+    def plus(x: int | None, y: int | None) -> int | None:
+        return None if x is None and y is None else (x or 0) + (y or 0)
+
+    return Usage(
+        plus(a.prompt_tokens, b.prompt_tokens),
+        plus(a.completion_tokens, b.completion_tokens),
+        plus(a.cached_tokens, b.cached_tokens),
+        plus(a.reasoning_tokens, b.reasoning_tokens),
+    )

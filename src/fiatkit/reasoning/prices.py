@@ -1,0 +1,106 @@
+"""What calls cost, in US dollars: by the user's own prices, else by the package genai-prices.
+
+Prices are Decimals per million tokens. A price that is not known is None, never zero; only models
+in this process cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from fiatkit.records import ModelIdentity, Usage
+from fiatkit.settings import Strict
+
+MILLION = Decimal(1_000_000)
+IN_PROCESS = ("scripted", "llama_cpp", "transformers")
+Pricing = Callable[[Usage], Decimal | None]
+
+
+class Price(Strict):
+    """What a model costs: one entry of `prices:` in a run file, US dollars a million tokens.
+
+    Attributes:
+        prompt: of what it reads.
+        completion: of what it writes, hidden reasoning too.
+        cached: of what it reads and had read before; default: as `prompt`.
+        batch: what a call in a batch costs, as a share of these.
+    """
+
+    prompt: Decimal = Field(ge=0)
+    completion: Decimal = Field(ge=0)
+    cached: Decimal | None = Field(default=None, ge=0)
+    batch: Decimal = Field(default=Decimal("0.5"), ge=0, le=1)
+
+    def of(self, usage: Usage) -> Decimal | None:
+        """The price of one call, or None where its tokens are not known."""
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
+            return None
+        cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
+        read = (usage.prompt_tokens - cached) * self.prompt
+        again = cached * (self.prompt if self.cached is None else self.cached)
+        return (read + again + usage.completion_tokens * self.completion) / MILLION
+
+
+def pricing(identity: ModelIdentity, prices: Mapping[str, Price]) -> Pricing | None:
+    """How the calls of a model are priced; None if nobody knows.
+
+    Args:
+        identity: the model and its endpoint.
+        prices: the user's own, by the model's name; they win.
+    """
+    if identity.model in prices:
+        return prices[identity.model].of
+    if identity.provider in IN_PROCESS:
+        return lambda usage: Decimal(0)
+    return _listed(identity)
+
+
+def batch_pricing(identity: ModelIdentity, prices: Mapping[str, Price]) -> Pricing | None:
+    """The same for calls in a batch, which are cheaper."""
+    single = pricing(identity, prices)
+    if single is None:
+        return None
+    own = prices.get(identity.model)
+    share = Price.model_fields["batch"].default if own is None else own.batch
+
+    def price(usage: Usage) -> Decimal | None:
+        cost = single(usage)
+        return None if cost is None else cost * share
+
+    return price
+
+
+def _listed(identity: ModelIdentity) -> Pricing | None:
+    """By genai-prices, if it is installed and knows this model at this provider."""
+    if identity.provider != "anthropic" and not urlsplit(identity.endpoint).hostname:
+        return None
+    try:
+        from genai_prices import Usage as Tokens
+        from genai_prices import calc_price
+    except ImportError:
+        return None
+    where: dict[str, Any] = {"provider_api_url": identity.endpoint}
+    if identity.provider == "anthropic":
+        where = {"provider_id": "anthropic"}
+    try:
+        found = calc_price(Tokens(input_tokens=1, output_tokens=1), identity.model, **where)
+    except LookupError:
+        return None
+    listed = found.model_price
+
+    def price(usage: Usage) -> Decimal | None:
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
+            return None
+        tokens = Tokens(
+            input_tokens=usage.prompt_tokens,
+            cache_read_tokens=min(usage.cached_tokens or 0, usage.prompt_tokens),
+            output_tokens=usage.completion_tokens,
+        )
+        return Decimal(listed.calc_price(tokens)["total_price"])
+
+    return price
