@@ -15,6 +15,7 @@ from fiatkit.errors import FiatError
 from fiatkit.experiment.estimate import estimate
 from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, make_plan
+from fiatkit.experiment.tuned import serving
 from fiatkit.recipes import NAMED, Recipe
 from fiatkit.recipes.predictor import small_prompt
 from fiatkit.records import Example, Rationale
@@ -117,6 +118,9 @@ def _lengths(plan: Plan) -> Iterator[Finding]:
     small = SmallModel.load(name, device=plan.config.small.device)
     yield Finding("ok", f"small model: {name}, context {small.context} tokens")
     limit = plan.config.tuning.max_length
+    for told in dict.fromkeys(serving(recipe, plan.config.tuning) for recipe in tuned):
+        if told:
+            yield Finding("note", told)
     for recipe in tuned:
         yield _length(plan, recipe, small, limit)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fiatkit import artefact, metrics, prompts
+from fiatkit import artefact, metrics, prompts, registry
 from fiatkit._version import __version__
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress
@@ -17,7 +17,7 @@ from fiatkit.models.local import SmallModel
 from fiatkit.recipes import NAMED, Recipe
 from fiatkit.recipes.predictor import Predictor, training_pairs
 from fiatkit.records import Example, Prediction, Rationale, ScoredRow
-from fiatkit.tuning import TuningResult, tune
+from fiatkit.tuning import TuningResult, TuningSettings, tune
 
 
 def tuned_cell(
@@ -38,7 +38,7 @@ def tuned_cell(
     target = plan.out / "cells" / cell.folder / "adapter"
     save(plan, predictor, cell, train, target)
     record = {
-        "label": NAMED[cell.recipe].label,
+        "label": predictor.recipe.label,
         "train_groups": len({row.group for row in train}),
         "history": [dict(entry) for entry in result.history],
         "best_epoch": result.best_epoch,
@@ -60,8 +60,9 @@ def tune_recipe(
 ) -> tuple[Predictor, TuningResult, list[str]]:
     """Tune a fresh small model by `recipe`. Returns it ready to predict, with what was noticed."""
     config, task = plan.config, plan.task
+    recipe = recipe.tuned_by(config.tuning.method)
     small = SmallModel.load(config.small.model, device=config.small.device)
-    settings = config.tuning.model_copy(update={"method": recipe.method})
+    settings = config.tuning.for_recipe(str(recipe.method), small.context)
     predictor = Predictor(task, recipe, small, max_length=settings.max_length)
     pairs, left_out = training_pairs(task, recipe, train, rationales)
     notes = [f"{count} training rows left out: {why}" for why, count in left_out.items()]
@@ -83,7 +84,15 @@ def tune_recipe(
         on_progress=_told(progress, title),
     )
     notes += [f"{count} training rows skipped: {why}" for why, count in result.skipped.items()]
+    notes += [note for note in [serving(recipe, settings)] if note]
     return predictor, result, notes
+
+
+def serving(recipe: Recipe, settings: TuningSettings) -> str:
+    """What a server needs to load what this recipe tunes; empty if it loads as it is."""
+    method = registry.get("tuning.methods", str(recipe.tuned_by(settings.method).method))
+    told = method.serving(settings)
+    return f"{told[:1].upper()}{told[1:]}." if told else ""
 
 
 def _told(progress: Progress, title: str) -> Callable[[int, int, float], None]:

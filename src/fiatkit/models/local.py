@@ -19,6 +19,7 @@ from fiatkit.models._devices import choose as choose_device
 from fiatkit.models._devices import cores, exact, memory_told, precision
 from fiatkit.models._literal import Literal
 from fiatkit.models._padding import lengths_of, pad, real
+from fiatkit.models._prompted import PromptedCausal, PromptedEncoderDecoder, is_prompted
 from fiatkit.models._seq2seq import EncoderDecoder
 from fiatkit.records import Message, SmallPrompt
 
@@ -156,6 +157,9 @@ class SmallModel:
     def network(self) -> Causal | EncoderDecoder:
         """How this kind of model computes."""
         core = self.core
+        if is_prompted(self.model):
+            prompted = is_encoder_decoder(core.config)
+            return (PromptedEncoderDecoder if prompted else PromptedCausal)(self.model)
         return EncoderDecoder(core) if is_encoder_decoder(core.config) else Causal(core)
 
     @property

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from fiatkit.errors import UnknownNameError
 
 Answers = Literal["large", "small"]
 RationaleSource = Literal["large", "none"]
-Method = Literal["lora", "full"]
+METHODS = {  # as the recipes' labels name them
+    "lora": "LoRA",
+    "dora": "DoRA",
+    "rslora": "rsLoRA",
+    "ia3": "(IA)³",
+    "prompt_tuning": "prompt tuning",
+    "full": "full tuning",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +28,7 @@ class Recipe:
         instruction: whether the small model reads the tuning instruction.
         rationale: where the rationale in the small model's prompt comes from.
         tune: whether the small model is tuned.
-        method: how it is tuned.
+        method: how it is tuned; None: as the run's `tuning.method` says.
         constrained: label tasks answered by the large model: hold it to the label set.
     """
 
@@ -31,13 +38,20 @@ class Recipe:
     instruction: bool = True
     rationale: RationaleSource = "large"
     tune: bool = True
-    method: Method = "lora"
+    method: str | None = None
     constrained: bool = False
 
     @property
     def needs_rationales(self) -> bool:
         """Whether the large model is called, once for each query."""
         return self.answers == "large" or self.rationale == "large"
+
+    def tuned_by(self, method: str) -> Recipe:
+        """The same recipe with its own method, or with `method` if it names none."""
+        if self.method or not self.tune:
+            return self
+        label = self.label.replace("LoRA", METHODS.get(method, method))
+        return replace(self, method=method, label=label)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values, for an artefact's preparation."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from fiatkit import registry
+from fiatkit.errors import UnknownNameError
 from fiatkit.settings import Strict
+
+ROOM = "tuning.methods"
 
 
 class TuningSettings(Strict):
     """The `tuning:` block of a run file.
 
     Attributes:
-        method: "lora" or "full"; a recipe sets it.
-        rank: LoRA's rank; servers load up to 16 without further flags.
-        alpha: LoRA's scale is alpha / rank.
-        learning_rate: default: 3e-4 for LoRA, 3e-5 for full tuning.
+        method: lora, dora, rslora, ia3, prompt_tuning or full; a recipe that names its own
+            method (finetune: full) keeps it.
+        rank: LoRA's rank, also of dora and rslora; servers load up to 16 without further flags.
+        alpha: LoRA's scale is alpha / rank; of rslora, alpha / sqrt(rank).
+        virtual_tokens: trained embeddings before each prompt, for prompt_tuning.
+        layers: "all", or "top-8" for the upper eight layers only.
+        learning_rate: default: the method's own (3e-4 for LoRA, 3e-5 for full tuning).
         epochs: passes over the rows; the epoch with the best dev score is kept.
         batch_rows: rows of one optimizer step.
         batch_tokens: tokens, padding included, that go through the model at once; a step's rows
@@ -27,9 +34,11 @@ class TuningSettings(Strict):
         patience: stop after so many epochs without a better dev score.
     """
 
-    method: Literal["lora", "full"] = "lora"
+    method: str = "lora"
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=32.0, gt=0)
+    virtual_tokens: int = Field(default=20, ge=1, le=1024)
+    layers: str = "all"
     learning_rate: float | None = Field(default=None, gt=0)
     epochs: int = Field(default=4, ge=1, le=1000)
     batch_rows: int = Field(default=8, ge=1)
@@ -39,3 +48,43 @@ class TuningSettings(Strict):
     clip: float = Field(default=1.0, gt=0)
     max_length: int = Field(default=1024, ge=16)
     patience: int | None = Field(default=None, ge=1)
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        known = registry.names(ROOM)
+        if value not in known:
+            raise ValueError(UnknownNameError("tuning method", value, known).one_line)
+        return value
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_are_told(cls, value: str) -> str:
+        if value != "all" and not re.fullmatch(r"top-[1-9]\d{0,3}", value):
+            raise ValueError(
+                f'should be all, or top-8 for the upper eight layers (given: "{value}")'
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _layers_fit_the_method(self) -> TuningSettings:
+        if self.method == "prompt_tuning" and self.layers != "all":
+            raise ValueError("layers: prompt_tuning tunes no layer; leave layers out")
+        return self
+
+    @property
+    def top_layers(self) -> int | None:
+        """How many layers, counted from the top, are tuned; None for all."""
+        return None if self.layers == "all" else int(self.layers.removeprefix("top-"))
+
+    def for_recipe(self, method: str, context: int) -> TuningSettings:
+        """These settings with a recipe's method, and room for what the method puts before a prompt.
+
+        Args:
+            method: the recipe's.
+            context: most tokens that the small model can read.
+        """
+        room = {}
+        if method == "prompt_tuning":
+            room = {"max_length": min(self.max_length, context - self.virtual_tokens)}
+        return self.model_copy(update={"method": method, **room})

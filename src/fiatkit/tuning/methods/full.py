@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+from fiatkit.tuning.methods._peft import split_layers
 from fiatkit.tuning.settings import TuningSettings
 
 LEARNING_RATE = 3e-5
 
 
 def attach(model: Any, settings: TuningSettings, base_name: str) -> Any:
-    """Make every weight of `model` trainable, in float32: in bfloat16, steps of a usual learning
-    rate are too small to change a weight."""
-    return model.float().requires_grad_(True)
+    """Make the weights of `model` trainable, in float32: in bfloat16, steps of a usual learning
+    rate are too small to change a weight. With `tuning.layers`, those of the upper layers only."""
+    split = split_layers(model, settings)
+    model.float().requires_grad_(split is None)
+    for name, weight in model.named_parameters():
+        if split and re.fullmatch(split[1], name):
+            weight.requires_grad_(True)
+    return model
 
 
 def save(model: Any, folder: Path) -> None:
@@ -27,3 +34,8 @@ def load(model: Any, folder: Path) -> Any:
 
     loaded = type(model).from_pretrained(folder, dtype=torch.float32)
     return loaded.to(model.device).eval()
+
+
+def serving(settings: TuningSettings) -> str:
+    """What vLLM needs to load the model: nothing but its tokenizer beside it."""
+    return ""

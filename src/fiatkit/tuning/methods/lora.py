@@ -1,43 +1,34 @@
-"""LoRA on all linear layers but the head: plain, so that common servers load it."""
+"""LoRA on all linear layers but the head: plain, so that common servers load it.
+
+Hu et al. 2021, arXiv 2106.09685.
+"""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import Any
 
-from fiatkit.models.local import is_encoder_decoder
+from fiatkit.tuning.methods._peft import load, lora_config, save, wrap
 from fiatkit.tuning.settings import TuningSettings
 
 LEARNING_RATE = 3e-4
+LOADED = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank may be
+WITHOUT_FLAG = 16
 
 
 def attach(model: Any, settings: TuningSettings, base_name: str) -> Any:
     """Wrap `model` with a fresh adapter; only the adapter's weights are trainable."""
-    import peft
-
-    config = peft.LoraConfig(
-        task_type="SEQ_2_SEQ_LM" if is_encoder_decoder(model.config) else "CAUSAL_LM",
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about names of transformers that peft still uses
-        wrapped = peft.get_peft_model(model, config)
-    wrapped.peft_config["default"].base_model_name_or_path = base_name
-    return wrapped
+    return wrap(model, lora_config(model, settings), base_name)
 
 
-def save(model: Any, folder: Path) -> None:
-    """Write the adapter as peft does: safetensors and adapter_config.json."""
-    model.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)
+def serving(settings: TuningSettings) -> str:
+    """What vLLM needs to load the adapter, or an empty string."""
+    if settings.rank <= WITHOUT_FLAG:
+        return ""
+    flag = next((rank for rank in LOADED if rank >= settings.rank), None)
+    told = f"an adapter of rank {settings.rank} is above vLLM's limit of {WITHOUT_FLAG}"
+    if flag is None:
+        return f"{told}, and above {LOADED[-1]}, the highest it can be set to"
+    return f"{told}: start it with --max-lora-rank {flag}"
 
 
-def load(model: Any, folder: Path) -> Any:
-    """Put a saved adapter on its base model."""
-    import peft
-
-    return peft.PeftModel.from_pretrained(model, folder)
+__all__ = ["LEARNING_RATE", "attach", "load", "save", "serving"]
