@@ -17,10 +17,12 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fiatkit.errors import FiatError
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, completion_key, rationale_request
 from fiatkit.reasoning.engine import Answered, Engine
@@ -138,55 +140,73 @@ def run(url: str, store: Path, rows: int = 20, **options: Any) -> Outcome:
     return read(done.returncode, done.stdout, done.stderr)
 
 
-def _say(value: dict[str, Any]) -> None:
-    os.write(1, (json.dumps(value) + "\n").encode())
+def here(url: str, store: Path, rows: int = 20, **options: Any) -> Outcome:
+    """The same run in this process, with short pauses between tries."""
+    lines: list[str] = []
+    said: list[str] = []
+    code = 0
+    try:
+        work(url, store, rows, {"first_pause": 0.01, **options}, lines.append, said.append)
+    except FiatError as error:
+        code = error.exit_code
+        said.append(str(error))
+    return read(code, "".join(f"{line}\n" for line in lines), "\n".join(said))
 
 
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-
-
-def _work(given: argparse.Namespace) -> int:
-    options = json.loads(given.options)
-    model = create_chat_model(large(given.url, **options.pop("large", {})))
-    engine_rows = queries(given.rows)
+def work(
+    url: str,
+    store_path: Path,
+    count: int,
+    options: dict[str, Any],
+    put: Callable[[str], None],
+    say: Callable[[str], None],
+) -> None:
+    """Answer `count` rows; `put` receives each acknowledgement, and what it all came to."""
+    model = create_chat_model(large(url, **options.pop("large", {})))
+    policy = Policy.model_validate(options.pop("policy", {}))
+    prices = {"m": Price.model_validate(options.pop("price"))} if "price" in options else {}
+    rows = queries(count)
+    if texts := options.pop("texts", None):
+        rows = [Query(query.id, {"text": text}) for query, text in zip(rows, texts, strict=True)]
 
     def told(answered: Answered) -> None:
         found = rationale_of(TASK, answered)
-        _say({"id": found.query_id, "state": found.status, "sum": text_sum(found.text)})
+        put(json.dumps({"id": found.query_id, "state": found.status, "sum": text_sum(found.text)}))
 
     async def ask(engine: Engine) -> None:
-        requests: list[tuple[str, Request]] = [
-            (query.id, rationale_request(TASK, query)) for query in engine_rows
-        ]
+        requests: list[tuple[str, Request]] = [(q.id, rationale_request(TASK, q)) for q in rows]
         try:
             await engine.answer(iter(requests), told)
         finally:
             await model.close()
 
-    with RationaleStore(given.store) as store:
-        policy = Policy.model_validate(options.pop("policy", {}))
-        prices = {"m": Price.model_validate(options.pop("price"))} if "price" in options else {}
-        engine = Engine(model, store, policy=policy, prices=prices, say=_tell, **options)
+    with RationaleStore(store_path) as store:
+        engine = Engine(model, store, policy=policy, prices=prices, say=say, **options)
         try:
             asyncio.run(ask(engine))
         finally:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            tally = engine.tally
-            _say(
-                {
-                    "end": {
-                        "calls": tally.calls,
-                        "from_store": tally.from_store,
-                        "failed": tally.failed,
-                        "possibly_billed": tally.possibly_billed,
-                        "cost": str(tally.cost),
-                        "unknown_cost": tally.unknown_cost,
-                        "peak_rss_kib": peak,
-                    }
-                }
-            )
-    return 0
+            end = {
+                "calls": engine.tally.calls,
+                "from_store": engine.tally.from_store,
+                "failed": engine.tally.failed,
+                "retries": engine.tally.retries,
+                "possibly_billed": engine.tally.possibly_billed,
+                "cost": str(engine.tally.cost),
+                "unknown_cost": engine.tally.unknown_cost,
+                "other_models": engine.tally.other_models,
+                "told": engine.tally.sentence(),
+                "peak_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            }
+            put(json.dumps({"end": end}))
+
+
+def _put(line: str) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def main() -> None:
@@ -199,7 +219,11 @@ def main() -> None:
     reader.add_argument("--rows", type=int, default=20)
     reader.add_argument("--options", default="{}")
     given = reader.parse_args()
-    cli.run_as_command(lambda **_: _work(given), debug=False)
+
+    def run_it(**_: object) -> None:
+        work(given.url, given.store, given.rows, json.loads(given.options), _put, _say)
+
+    cli.run_as_command(run_it, debug=False)
 
 
 if __name__ == "__main__":

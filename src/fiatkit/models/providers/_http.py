@@ -7,6 +7,7 @@ capped by the provider.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -17,9 +18,15 @@ OF_THE_BODY = ("content-encoding", "content-length", "transfer-encoding")
 
 
 class Client(httpx2.AsyncClient):
-    """An async client whose error answers hold at most 64 KiB."""
+    """An async client whose error answers hold at most 64 KiB.
 
-    def __init__(self, timeout: float, connections: int) -> None:
+    `hear` receives the headers of every answer.
+    """
+
+    def __init__(
+        self, timeout: float, connections: int, hear: Callable[[httpx2.Headers], None]
+    ) -> None:
+        self._hear = hear
         super().__init__(
             follow_redirects=False,
             timeout=httpx2.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout / 2)),
@@ -29,6 +36,7 @@ class Client(httpx2.AsyncClient):
     async def send(self, request: httpx2.Request, **arguments: Any) -> httpx2.Response:
         """Send once; cut the body of an answer that is no success."""
         response = await super().send(request, **arguments)
+        self._hear(response.headers)
         if response.is_success:
             return response
         body = bytearray()

@@ -9,7 +9,8 @@ import asyncio
 import base64
 import importlib
 import os
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import ModuleType
 from typing import Any, TypeVar
@@ -23,7 +24,9 @@ from fiatkit.errors import (
     SettingsError,
     TransientProviderError,
 )
+from fiatkit.models.providers._limits import rate_limits
 from fiatkit.models.providers._statuses import by_status
+from fiatkit.records import RateLimits
 
 MAX_BYTES = 8 * 1024 * 1024
 SEARCHED, SHOWN = 4096, 200
@@ -44,6 +47,7 @@ class Remote:
     def __init__(self, sdk: str, base_url: str, key_env: str, timeout: float) -> None:
         self.place = without_secrets(base_url)
         self.timeout = timeout
+        self.limits: RateLimits | None = None
         self._sdk_name = sdk
         self._key_env = key_env
         self.key = os.environ.get(key_env, "").strip()
@@ -61,7 +65,10 @@ class Remote:
         """The HTTP client under the SDK: no redirects, error bodies cut."""
         from fiatkit.models.providers._http import Client
 
-        return Client(self.timeout, connections)
+        return Client(self.timeout, connections, self._hear)
+
+    def _hear(self, headers: Mapping[str, str]) -> None:
+        self.limits = rate_limits(headers, time.time()) or self.limits
 
     def check_key(self) -> None:
         """Raise FatalProviderError where the key is missing or cannot be one."""

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from fiatkit.models.providers._choices import OUTSIDE, chosen, schema
 from fiatkit.models.providers._remote import Remote, check_address, count, revision
-from fiatkit.records import Completion, Finish, Message, ModelIdentity, Request, Usage
+from fiatkit.records import Completion, Finish, Message, ModelIdentity, RateLimits, Request, Usage
 from fiatkit.settings import Strict
 
 REASONING_ROOM = 4096
@@ -122,6 +122,11 @@ class Anthropic:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             failed = self.remote.bad_response("a message", content)
         raise failed
+
+    @property
+    def limits(self) -> RateLimits | None:
+        """What the endpoint last said of its rate limits."""
+        return self.remote.limits
 
     async def close(self) -> None:
         """Close the connections."""

@@ -25,7 +25,7 @@ from fiatkit.models.providers._flavours import (
     recognised,
 )
 from fiatkit.models.providers._remote import Remote, check_address, count, revision
-from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
+from fiatkit.records import Completion, Finish, ModelIdentity, RateLimits, Request, Usage
 from fiatkit.settings import Strict
 
 REASONING_ROOM = 4096
@@ -117,6 +117,11 @@ class OpenAICompatible:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             failed = self.remote.bad_response("a chat completion", content)
         raise failed
+
+    @property
+    def limits(self) -> RateLimits | None:
+        """What the endpoint last said of its rate limits."""
+        return self.remote.limits
 
     async def close(self) -> None:
         """Close the connections."""
