@@ -65,6 +65,7 @@ class Model:
         rows: Path | str | object,
         *,
         limits: Mapping[str, Any] | None = None,
+        encoding: str | None = None,
         progress: bool = True,
     ) -> list[Prediction]:
         """Answer new rows, in their order; they need no target.
@@ -72,6 +73,7 @@ class Model:
         Args:
             rows: a file, or a table of pandas, polars or Arrow.
             limits: what may be spent, as `limits:` in a run file: `{"max_cost": 5}`.
+            encoding: of a text file that is not UTF-8.
             progress: show progress bars.
 
         Returns:
@@ -84,7 +86,7 @@ class Model:
         with _bars(progress) as bars:
             source = Path(rows) if isinstance(rows, str) else rows
             policy = parse(Policy, dict(limits or {}), "limits")
-            return self._fitted.predict(source, self._store, bars, policy)
+            return self._fitted.predict(source, self._store, bars, policy, encoding)
 
 
 def compare(config: Config, *, frames: Frames | None = None, progress: bool = True) -> Comparison:

@@ -63,7 +63,7 @@ class RunConfig(Strict):
     large: LargeSettings = LargeSettings()
     small: SmallSettings
     recipes: list[str] = Field(default=["icl", "lora", "instruct", "fiat"], min_length=1)
-    sizes: list[int] = Field(default=[100], min_length=1)
+    sizes: list[int | Literal["all"]] = Field(default=[100], min_length=1)
     seeds: list[int] = Field(default=[0], min_length=1)
     tuning: TuningSettings = TuningSettings()
     floors: bool = True
@@ -84,12 +84,14 @@ class RunConfig(Strict):
                 raise ValueError(error.one_line) from None
         return list(dict.fromkeys(value))
 
-    @field_validator("sizes")
+    @field_validator("sizes", mode="before")
     @classmethod
-    def _sizes_are_rows(cls, value: list[int]) -> list[int]:
-        if any(size < 1 for size in value):
-            raise ValueError("each is a number of training rows, at least 1")
-        return list(dict.fromkeys(value))
+    def _sizes_are_rows(cls, value: Any) -> Any:
+        for size in value if isinstance(value, list) else ():
+            if size != "all" and (type(size) is not int or size < 1):
+                told = f"each is a number of training rows, at least 1, or all (given: {size!r})"
+                raise ValueError(told)
+        return list(dict.fromkeys(value)) if isinstance(value, list) else value
 
     @field_validator("seeds")
     @classmethod

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fiatkit.config import read_config
+from fiatkit.experiment import make_plan
+
 FIAT = str(Path(sys.executable).with_name("fiat"))
 TASK = """
 version: 1
@@ -87,6 +90,44 @@ def test_doctor_tells_the_same_problem(folder: Path) -> None:
     assert done.returncode == 2
     assert "problem" in done.stdout
     assert "rows.csv" in done.stdout
+
+
+def test_doctor_tells_every_problem(folder: Path) -> None:
+    """A bad row, a size, a model and a key of the large model: none hides another."""
+    (folder / "rows.csv").write_text(ROWS + "99,,a\n")
+    run = RUN.replace("smollm2-135m", "smolm2-135m") + "sizes: [1000]\n"
+    (folder / "run.yaml").write_text(run.replace("scripted", "scripted, modle: x"))
+    done = fiat(folder, "doctor", "run.yaml")
+    assert done.returncode == 2, done.stderr
+    for told in ("1 bad row", "1000 training rows", '"smolm2-135m"', 'unknown key "modle"'):
+        assert told in done.stdout
+    assert done.stdout.count("problem") == 4
+    assert "train: 22 rows" in done.stdout
+
+
+def test_sizes_may_be_all(folder: Path) -> None:
+    (folder / "run.yaml").write_text(RUN + "sizes: [10, all]\n")
+    plan = make_plan(read_config(folder / "run.yaml"))
+    assert plan.sizes == (10, 22)
+    assert {cell.size for cell in plan.cells} == {None, 10, 22}
+    (folder / "run.yaml").write_text(RUN + "sizes: [al]\n")
+    assert "at least 1, or all (given: 'al')" in mistake(folder, "compare", "run.yaml")
+
+
+def test_I08_an_encoding_is_named_on_the_command_line(folder: Path) -> None:
+    gold = "id,text,label\n1,größer,a\n2,kleiner,b\n".encode("cp1252")
+    (folder / "gold.csv").write_bytes(gold)
+    (folder / "p.jsonl").write_text('{"id": "gold.csv:2", "answer": "a"}\n')
+    words = ("evaluate", "p.jsonl", "--gold", "gold.csv", "--task", "task.yaml")
+    assert "--encoding latin-1" in mistake(folder, *words)
+    assert "there is no encoding" in mistake(folder, *words, "--encoding", "latin-one")
+    done = fiat(folder, *words, "--encoding", "cp1252")
+    assert done.returncode == 0, done.stderr
+    assert "50.0" in done.stdout
+    (folder / "mail.csv").write_bytes(ROWS.replace("text number", "grüße").encode("cp1252"))
+    assert fiat(folder, "init", "mail.csv", "--out", "x", "--encoding", "cp1252").returncode == 0
+    plan = make_plan(read_config(folder / "x" / "run.yaml"))
+    assert plan.data.train[0].query.fields["text"].startswith("grüße")
 
 
 def test_debug_shows_the_traceback_without_secrets_and_keeps_the_exit_code(

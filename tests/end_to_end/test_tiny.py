@@ -61,6 +61,10 @@ def test_compare_tune_predict_evaluate(run_folder: Path) -> None:
     assert [a["id"] for a in answers] == ["1", "2"]
     assert all(a["status"] == "ok" and set(a["probabilities"]) == {"warm", "cold"} for a in answers)
 
+    latin = "id,language,text\n1,de,große Kälte\n".encode("latin-1")
+    (run_folder / "latin.csv").write_bytes(latin)
+    fiat(run_folder, "predict", "model", "latin.csv", "--out", "l.jsonl", "--encoding", "latin-1")
+
     (run_folder / "gold.csv").write_text("id,language,text,label\n1,en,x,warm\n2,es,y,cold\n")
     shown = fiat(run_folder, "evaluate", "new.jsonl", "--gold", "gold.csv", "--task", "task.yaml")
     assert "accuracy" in shown

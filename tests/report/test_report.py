@@ -246,3 +246,14 @@ def test_R08_scores_equal_a_second_routine(tmp_path: Path) -> None:
                 sum(100 * sum(v) / len(v) for v in by_language.values()) / len(by_language)
             )
         assert line.score == pytest.approx(sum(means) / len(means))
+
+
+def test_one_answer_for_all_rows_and_a_single_recipe_are_told(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", {"fiat-n8-s0": ["a"] * 20, "fiat-n8-s1": ["a", "b"] * 10})
+    rows = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+    rows[0] |= {"target": "b", "references": ["b"]}
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = verdict(summarise(load_run(folder)))
+    assert told.startswith("Only fiat has a score: ")
+    assert "Best" not in told
+    assert 'fiat gave all rows the same answer, "a" at 1 of 2 seeds.' in told

@@ -7,7 +7,7 @@ import pytest
 
 from fiatkit.errors import DataError, FiatError, SettingsError, UnknownNameError
 from fiatkit.settings import parse
-from fiatkit.tasks import DataSettings, Task, load_data, load_queries, load_task
+from fiatkit.tasks import DataSettings, Task, load_data, load_queries, load_task, task_names
 
 VALUES = {
     "name": "toy",
@@ -73,20 +73,52 @@ def test_a_free_text_answer_keeps_its_inner_punctuation() -> None:
         ({"fields": ["label"]}, "must not be one of the fields"),
         ({"optional": ["x"]}, '"x" is not one of text, id'),
         ({"reasoning": {"instruction": " "}}, "must not be empty"),
-        (
-            {"exemplars": [{"fields": {"text": "x"}, "target": "neg", "rationale": "No."}]},
-            "the last line of its rationale must be",
-        ),
-        (
-            {"exemplars": [{"fields": {"y": "x"}, "target": "neg", "rationale": "Topic: neg"}]},
-            "has the fields",
-        ),
     ],
 )
 def test_mistakes_in_a_task(changes: dict[str, object], told: str) -> None:
     with pytest.raises(SettingsError) as caught:
         task(**changes)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("exemplar", "told"),
+    [
+        ({"fields": {"text": "x"}, "rationale": "No."}, "the last line of its rationale must be"),
+        (
+            {"fields": {"y": "x"}, "rationale": "Topic: neg"},
+            "has the fields y; the task's are text",
+        ),
+        ({"fields": {"text": "x"}, "target": "Neg"}, 'Did you mean "neg"?'),
+    ],
+)
+def test_mistakes_in_an_exemplar(tmp_path: Path, exemplar: dict[str, object], told: str) -> None:
+    values = {"target": "neg", "rationale": "Topic: neg", **exemplar}
+    with pytest.raises(SettingsError) as caught:
+        load_data(task(exemplars=[values]), rows(tmp_path, *GOOD))
+    assert 'The task "toy", exemplar 1: ' in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_a_wrong_field_is_told_before_an_exemplar_is_blamed(tmp_path: Path) -> None:
+    exemplar = {"fields": {"text": "x"}, "target": "neg", "rationale": "Topic: neg"}
+    with pytest.raises(DataError, match='no column txt.*nearest: "text"'):
+        load_data(task(fields=["txt"], exemplars=[exemplar]), rows(tmp_path, *GOOD))
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_the_exemplars_of_a_built_in_task_fit_it(name: str) -> None:
+    found = load_task(name)
+    assert not any(found.problem_of(exemplar) for exemplar in found.exemplars)
+
+
+def test_I05_many_rows_with_one_unknown_label(tmp_path: Path) -> None:
+    """It is perhaps no mistake of the rows: the hint says so, in the file's spelling."""
+    known = [f"{i},text {i},neg" for i in range(8)]
+    with pytest.raises(DataError, match='6 rows have the label "neutral": .* add it to `labels`'):
+        load_data(task(), rows(tmp_path, *known, *[f"{i},t {i},neutral" for i in range(20, 26)]))
+    with pytest.raises(DataError, match='6 rows write "Neg": .* write "neg" so in the task'):
+        load_data(task(), rows(tmp_path, *known, *[f"{i},t {i},Neg" for i in range(20, 26)]))
 
 
 def test_an_unknown_task_gets_a_suggestion() -> None:

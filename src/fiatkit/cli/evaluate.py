@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._options import Encoding
+
 Predictions = Annotated[
     Path, typer.Argument(metavar="PREDICTIONS", help="JSONL with `id` and `answer`.")
 ]
@@ -14,7 +16,7 @@ Gold = Annotated[Path, typer.Option(help="JSONL or CSV with the targets.")]
 TaskName = Annotated[str, typer.Option("--task", help="A built-in task, or a task YAML.")]
 
 
-def run(predictions: Predictions, gold: Gold, task: TaskName) -> None:
+def run(predictions: Predictions, gold: Gold, task: TaskName, encoding: Encoding = None) -> None:
     """Score predictions against targets: each metric, per language, with an interval.
 
     A row of the gold file without a prediction counts as wrong and is shown.
@@ -26,7 +28,7 @@ def run(predictions: Predictions, gold: Gold, task: TaskName) -> None:
     from fiatkit.cli._console import console
     from fiatkit.experiment.single import evaluate_file
 
-    scores, counts = evaluate_file(predictions, gold, task)
+    scores, counts = evaluate_file(predictions, gold, task, encoding)
     table = Table(title=f"{gold.name}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
     for column in ("metric", "score", "95 % interval", "rows", "groups"):
         table.add_column(column)

@@ -80,5 +80,5 @@ def approve(run_file: RunFile, draft: DraftFile = None) -> None:
     if done.too_large:
         told = f"Sizes of {run_file} that are too large now: {', '.join(map(str, done.too_large))}."
         console.print(told, markup=False, soft_wrap=True)
-        told = f"Put sizes of at most {done.train_rows} into it."
+        told = f"Put sizes of at most {done.train_rows} into it, or all."
         console.print(told, markup=False, soft_wrap=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fiatkit.cli._options import Encoding
+
 if TYPE_CHECKING:
     from fiatkit.experiment.start import Started
     from fiatkit.tasks.propose import Proposal
@@ -65,6 +67,7 @@ def run(
     large: Large = None,
     base_url: Url = "",
     small: Small = None,
+    encoding: Encoding = None,
     yes: Yes = False,
     force: Force = False,
 ) -> None:
@@ -84,7 +87,7 @@ def run(
 
     flags = dict(zip(PARTS, (target, kind, fields, language, group, id_, metric), strict=True))
     given = {part: _empty(value) for part, value in flags.items() if value is not None}
-    rows = read_rows(file)
+    rows = read_rows(file, encoding)
     console.print(f"{file}: {len(rows)} rows", markup=False, soft_wrap=True)
     asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
     for part in PARTS if asks else ():
@@ -93,7 +96,7 @@ def run(
     large = large or (typer.prompt("Large model", LARGE) if asks else LARGE)
     small = small or (typer.prompt("Small model", SMALL) if asks else SMALL)
     proposal = propose(rows, given)
-    started = start(file, rows, proposal, out, large_block(large, base_url), small)
+    started = start(file, rows, proposal, out, large_block(large, base_url), small, encoding)
     paths = write(started, out, force=force)
     _tell(proposal, started, paths)
 

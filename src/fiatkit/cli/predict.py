@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._options import Encoding
 from fiatkit.cli._spending import (
     MaxCalls,
     MaxCost,
@@ -35,6 +36,7 @@ def run(
     retry_ambiguous: RetryAmbiguous = None,
     retry: Retry = None,
     strict: Strict = False,
+    encoding: Encoding = None,
 ) -> None:
     """Answer new rows with a tuned model: the rationale first, if it was tuned with one.
 
@@ -46,7 +48,7 @@ def run(
 
     limits = with_flags(Policy(), max_cost, max_calls, max_wait, retry_ambiguous, retry, strict)
     with Bars() as bars:
-        predictions = predict_rows(artefact, rows, out, store, bars, limits)
+        predictions = predict_rows(artefact, rows, out, store, bars, limits, encoding)
     counts = Counter(prediction.status for prediction in predictions)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     console.print(f"{len(predictions)} predictions ({told}): {out}", markup=False, soft_wrap=True)

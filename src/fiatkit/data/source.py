@@ -183,8 +183,8 @@ class Source:
         return DataError(
             f'"{self.path}" is not {encoding.upper()}: line {line}, byte {byte} '
             f"(0x{value[0]:02x}).",
-            "Save the file as UTF-8, or name its encoding in the run file, as in "
-            "data.encoding: latin-1.",
+            "Save the file as UTF-8, or name its encoding: data.encoding: latin-1 in a run file, "
+            "--encoding latin-1 of a command that reads the file itself.",
         )
 
 

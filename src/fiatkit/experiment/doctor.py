@@ -8,13 +8,14 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from fiatkit.config import RunConfig
 from fiatkit.errors import FiatError
 from fiatkit.experiment.estimate import estimate
 from fiatkit.experiment.folder import distinct_groups
-from fiatkit.experiment.plan import Plan, make_plan
+from fiatkit.experiment.plan import Plan, lay_out, problems
 from fiatkit.experiment.tuned import serving
 from fiatkit.recipes import NAMED, Recipe
 from fiatkit.recipes.predictor import small_prompt
@@ -30,20 +31,36 @@ class Finding:
 
 
 def examine(config: RunConfig) -> list[Finding]:
-    """Check settings, data, models, disk and lengths. Nothing is sent to the large model."""
-    try:
-        plan = make_plan(config)
-    except FiatError as error:
-        return [Finding("problem", str(error))]
-    found = list(_data(plan))
-    for check in (_large, _disk, _lengths):
+    """Check settings, data, models, disk and lengths; no problem hides another one.
+
+    Nothing is sent to the large model.
+    """
+    plan, found = _plan(config)
+    looks = [] if plan is None else [_data(plan), _disk(plan)]
+    for look in (*looks, _folder(config), _large(config), _small(config, plan)):
         try:
-            found += check(plan)
+            found += look
         except FiatError as error:
             found.append(Finding("problem", str(error)))
-    if not any(finding.kind == "problem" for finding in found):
+    found = list(dict.fromkeys(found))
+    if plan is not None and not any(finding.kind == "problem" for finding in found):
         found.append(Finding("ok", estimate(plan).sentence()))
     return found
+
+
+def _plan(config: RunConfig) -> tuple[Plan | None, list[Finding]]:
+    """The plan without what is wrong, as far as there is one, and what is wrong."""
+    found: list[Finding] = []
+    without = config.data.model_copy(update={"skip_bad": True})
+    for given in (config, config.model_copy(update={"data": without})):
+        try:
+            plan = lay_out(given)
+        except FiatError as error:
+            found.append(Finding("problem", str(error)))
+            continue
+        found += [Finding("problem", str(problem)) for problem in problems(config, plan)]
+        return plan, found
+    return None, found
 
 
 def _data(plan: Plan) -> Iterator[Finding]:
@@ -63,11 +80,11 @@ def _data(plan: Plan) -> Iterator[Finding]:
         yield Finding("note" if missing else "ok", f"training labels: {told}")
 
 
-def _large(plan: Plan) -> Iterator[Finding]:
-    if not plan.config.needs_large():
+def _large(config: RunConfig) -> Iterator[Finding]:
+    if not config.needs_large():
         yield Finding("ok", "no recipe of this run calls the large model")
         return
-    values = plan.config.large.values_for_provider()
+    values = config.large.values_for_provider()
     from fiatkit.models import catalogue, create_chat_model
 
     needed = {"llama_cpp": "xllamacpp", "transformers": "transformers"}
@@ -87,13 +104,23 @@ def _package(name: str, extra: str) -> Finding:
     return Finding("problem", f'package {name} is missing: pip install "fiatkit[{extra}]"')
 
 
-def _disk(plan: Plan) -> Iterator[Finding]:
-    place = plan.out
+def _place(config: RunConfig) -> Path:
+    """The run folder, or the folder in which it will be made."""
+    assert config.out is not None
+    place = config.out
     while not place.exists():
         place = place.parent
+    return place
+
+
+def _folder(config: RunConfig) -> Iterator[Finding]:
+    place = _place(config)
     if not os.access(place, os.W_OK):
         yield Finding("problem", f'"{place}" cannot be written; choose a folder with --out')
-    free = shutil.disk_usage(place).free
+
+
+def _disk(plan: Plan) -> Iterator[Finding]:
+    free = shutil.disk_usage(_place(plan.config)).free
     cells = [cell for part in plan.parts for cell in part.cells]
     tuned = sum(1 for cell in cells if not cell.is_floor and NAMED[cell.recipe].tune)
     full = sum(1 for cell in cells if cell.recipe == "finetune")
@@ -102,27 +129,29 @@ def _disk(plan: Plan) -> Iterator[Finding]:
     yield Finding(kind, f"disk: {free / 1e9:.1f} GB free, about {need / 1e9:.2f} GB needed")
 
 
-def _lengths(plan: Plan) -> Iterator[Finding]:
-    """Tokens of what the small model will read, and what would be cut or skipped."""
-    tuned = [NAMED[name] for name in plan.config.recipes if NAMED[name].tune]
+def _small(config: RunConfig, plan: Plan | None) -> Iterator[Finding]:
+    """The small model, tokens of what it will read, and what would be cut or skipped."""
+    tuned = [NAMED[name] for name in config.recipes if NAMED[name].tune]
     if not tuned:
         return
     yield _package("torch", "local")
     from fiatkit.models import catalogue
     from fiatkit.models.local import SmallModel
 
-    name = plan.config.small.model
+    name = config.small.model
     if name in catalogue.names() and not catalogue.is_cached(name):
         yield Finding("note", f'small model "{name}" is not here yet: fiat models get {name}')
         return
-    small = SmallModel.load(name, device=plan.config.small.device)
+    if plan is None:
+        catalogue.check_name(name)
+        return
+    small = SmallModel.load(name, device=config.small.device)
     yield Finding("ok", f"small model: {name}, context {small.context} tokens")
-    limit = plan.config.tuning.max_length
-    for told in dict.fromkeys(serving(recipe, plan.config.tuning) for recipe in tuned):
+    for told in dict.fromkeys(serving(recipe, config.tuning) for recipe in tuned):
         if told:
             yield Finding("note", told)
     for recipe in tuned:
-        yield _length(plan, recipe, small, limit)
+        yield _length(plan, recipe, small, config.tuning.max_length)
 
 
 def _length(plan: Plan, recipe: Recipe, small: object, limit: int) -> Finding:
@@ -131,7 +160,7 @@ def _length(plan: Plan, recipe: Recipe, small: object, limit: int) -> Finding:
     assert isinstance(small, SmallModel)
     budget = "x " * plan.task.reasoning.max_tokens if recipe.needs_rationales else ""
     pretend = Rationale("", budget, None, "ok", "")
-    rows = [*plan.data.train[: max(plan.config.sizes)], *plan.data.dev, *plan.data.test]
+    rows = [*plan.data.train[: max(plan.sizes)], *plan.data.dev, *plan.data.test]
     lengths, cut, long = [], 0, []
     for row in rows:
         prompt = small_prompt(plan.task, recipe, row.query, pretend)

@@ -107,7 +107,7 @@ def approve(config: RunConfig, run_file: Path, draft_file: Path | None = None) -
     if new:
         write_whole(Path(config.task), merged(Path(config.task), new).encode())
     left = len(make_plan(config.model_copy(update={"sizes": [1]})).data.train)
-    too_large = tuple(size for size in config.sizes if size > left)
+    too_large = tuple(size for size in config.sizes if size != "all" and size > left)
     return Approved(len(new), len(exemplars) - len(new), left, too_large)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,11 +38,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The task, its rows and the cells, in the order in which they are filled."""
+    """The task, its rows and the cells, in the order in which they are filled.
+
+    `sizes` are those of the run, `all` as a number; `config.sizes` are the same numbers.
+    """
 
     config: RunConfig
     task: Task
     data: DataSplits
+    sizes: tuple[int, ...]
     cells: tuple[Cell, ...]
 
     def train_rows(self, cell: Cell) -> list[Example]:
@@ -103,33 +107,60 @@ def make_plan(config: RunConfig, frames: Mapping[str, object] | None = None) -> 
         UsageError: there is no such task or small model, a size is larger than the training rows,
             or there is nothing to test on.
     """
+    plan = lay_out(config, frames)
+    for problem in problems(config, plan):
+        raise problem
+    return plan
+
+
+def lay_out(config: RunConfig, frames: Mapping[str, object] | None = None) -> Plan:
+    """The same plan, but without a look at `problems`: sizes that are too large are left out.
+
+    Raises:
+        DataError: rows that cannot be used.
+        UsageError: there is no such task.
+    """
     task = load_task(config.task)
-    catalogue.check_name(config.small.model)
     data = load_data(task, config.data, frames)
-    largest = max(config.sizes)
-    least = min((data, *data.folds), key=lambda part: len(part.train))
-    if largest > len(least.train):
+    most = _least(data)
+    wanted = [most if size == "all" else size for size in config.sizes]
+    sizes = tuple(dict.fromkeys(size for size in wanted if size <= most)) or (most,)
+    resolved = config.model_copy(update={"sizes": list(sizes)})
+    return Plan(resolved, task, data, sizes, tuple(_cells(resolved, task, sizes)))
+
+
+def problems(config: RunConfig, plan: Plan) -> Iterator[UsageError]:
+    """What stops a run whose rows are in order."""
+    try:
+        catalogue.check_name(config.small.model)
+    except UsageError as error:
+        yield error
+    most = _least(plan.data)
+    largest = max((size for size in config.sizes if size != "all"), default=0)
+    if largest > most:
+        least = min((plan.data, *plan.data.folds), key=lambda part: len(part.train))
         others = f"{len(least.dev)} are dev, {len(least.test)} test, {least.held_out} held out"
-        raise UsageError(
-            f"sizes: {largest} training rows were asked for, but there are {len(least.train)} "
+        yield UsageError(
+            f"sizes: {largest} training rows were asked for, but there are {most} "
             f"({others} with the exemplars).",
-            f"Put sizes of at most {len(least.train)} into the run file.",
+            f"Put sizes of at most {most} into the run file; all stands for {most}.",
         )
-    if not data.test:
-        raise UsageError(
+    if not plan.data.test:
+        yield UsageError(
             "There are no test rows.", "Give data.test, or one data.file that is split for you."
         )
-    return Plan(config, task, data, tuple(_cells(config, task)))
 
 
-def _cells(config: RunConfig, task: Task) -> list[Cell]:
+def _least(data: DataSplits) -> int:
+    """The training rows, of the fold that has the fewest."""
+    return min(len(part.train) for part in (data, *data.folds))
+
+
+def _cells(config: RunConfig, task: Task, sizes: Sequence[int]) -> list[Cell]:
     cells: list[Cell] = []
     if config.floors and task.choices:
         cells += [
-            Cell(name, size, seed)
-            for name in FLOORS
-            for size in config.sizes
-            for seed in config.seeds
+            Cell(name, size, seed) for name in FLOORS for size in sizes for seed in config.seeds
         ]
     names = list(config.recipes)
     if "icl" in names and task.choices and "icl_constrained" not in names:
@@ -138,7 +169,7 @@ def _cells(config: RunConfig, task: Task) -> list[Cell]:
     cells += [
         Cell(name, size, seed)
         for seed in config.seeds
-        for size in config.sizes
+        for size in sizes
         for name in names
         if NAMED[name].tune
     ]

@@ -53,8 +53,8 @@ def tune_one(
         raise UsageError(f'The recipe "{name}" tunes nothing.', "Try fiat, instruct or lora.")
     if out.exists():
         raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
-    sizes = {"sizes": [size]} if size else {}
-    plan = make_plan(config.model_copy(update={"recipes": [name], **sizes}), frames)
+    sizes = [size] if size else ["all"]
+    plan = make_plan(config.model_copy(update={"recipes": [name], "sizes": sizes}), frames)
     train = list(plan.data.train) if size is None else plan.train_rows(Cell(name, size, seed))
     rationales: dict[str, Rationale] = {}
     if recipe.needs_rationales:
@@ -85,10 +85,15 @@ class Fitted:
     prices: dict[str, Price]
 
     def predict(
-        self, rows: Path | object, store: Path, progress: Progress, policy: Policy | None = None
+        self,
+        rows: Path | object,
+        store: Path,
+        progress: Progress,
+        policy: Policy | None = None,
+        encoding: str | None = None,
     ) -> list[Prediction]:
         """Answer the rows of a file, or of a frame, in their order."""
-        queries = load_queries(self.task, rows)
+        queries = load_queries(self.task, rows, encoding)
         rationales: dict[str, Rationale] = {}
         if self.recipe.needs_rationales:
             model = create_chat_model(self.large)
@@ -132,19 +137,23 @@ def predict_rows(
     store: Path,
     progress: Progress,
     policy: Policy | None = None,
+    encoding: str | None = None,
 ) -> list[Prediction]:
     """Answer the rows of a file with an artefact and write the predictions."""
-    predictions = load_fitted(folder).predict(rows, store, progress, policy)
+    predictions = load_fitted(folder).predict(rows, store, progress, policy, encoding)
     write_predictions(out, predictions)
     return predictions
 
 
 def evaluate_file(
-    predictions: Path, gold: Path, task_name: str
+    predictions: Path, gold: Path, task_name: str, encoding: str | None = None
 ) -> tuple[dict[str, Score], dict[str, int]]:
-    """Score a file of predictions against a file with targets, matched by id."""
+    """Score a file of predictions against a file with targets, matched by id.
+
+    `encoding` is that of the file with targets, if it is not UTF-8.
+    """
     task = load_task(task_name)
-    examples = load_examples(task, gold)
+    examples = load_examples(task, gold, encoding)
     found = _read_predictions(predictions)
     unknown = sorted(set(found) - {e.id for e in examples})
     if unknown:

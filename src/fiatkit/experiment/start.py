@@ -23,7 +23,7 @@ LEAST_ROWS = 20
 MOST = {"dev": 64, "test": 256, "train": 400}
 SMALL = "smollm2-135m"
 LARGE = "qwen2.5-coder-0.5b"
-EXEMPLARS = 4
+ROOM = 40  # training rows that exemplars and their groups may take
 BAD_SHARE = 0.2  # of rows that may be left out without a question
 
 
@@ -34,7 +34,6 @@ class Started:
     task: str
     run: str
     data: DataSplits
-    sizes: tuple[int, ...]
 
 
 def start(
@@ -44,6 +43,7 @@ def start(
     out: Path,
     large: Mapping[str, str],
     small: str = SMALL,
+    encoding: str | None = None,
 ) -> Started:
     """Write the texts of task.yaml and run.yaml, and try them: the rows are read and split.
 
@@ -54,6 +54,7 @@ def start(
         out: the folder where the two files will be.
         large: the `large:` block.
         small: the small model.
+        encoding: of the file, if it is text and not UTF-8.
 
     Raises:
         UsageError: too few rows.
@@ -67,7 +68,7 @@ def start(
         )
     dev, test = (min(MOST[n], len(rows) * share // 100) for n, share in (("dev", 15), ("test", 30)))
     text = task_yaml(proposal, _name(file), file.name)
-    settings = DataSettings(file=file, dev_rows=dev, test_rows=test)
+    settings = DataSettings(file=file, dev_rows=dev, test_rows=test, encoding=encoding)
     task = parse(Task, yaml.safe_load(text), "task.yaml")
     skip = False
     try:
@@ -77,9 +78,9 @@ def start(
         data = load_data(task, settings.model_copy(update={"skip_bad": True}))
         if len(data.train) + len(data.dev) + len(data.test) < (1 - BAD_SHARE) * len(rows):
             raise
-    sizes = _sizes(data)
     where = os.path.relpath(file.resolve(), out.resolve())
-    return Started(text, _run_yaml(where, (dev, test), skip, large, small, sizes), data, sizes)
+    block = _data_block(where, dev, test, skip, encoding)
+    return Started(text, _run_yaml(block, large, small, _sizes(data)), data)
 
 
 def write(started: Started, out: Path, *, force: bool) -> tuple[Path, Path]:
@@ -127,28 +128,24 @@ def _name(file: Path) -> str:
     return re.sub(r"\W+", "_", stem).strip("_") or "my_task"
 
 
-def _sizes(data: DataSplits) -> tuple[int, ...]:
-    """The training rows, but for some groups that exemplars may take, up to a bound that one
-    evening allows; a smaller size too, if they are many."""
-    groups = len({row.group for row in data.train})
+def _sizes(data: DataSplits) -> tuple[int | str, ...]:
+    """All training rows, also when exemplars have taken some, up to a bound that one evening
+    allows; a smaller size too, if they are many."""
     train = len(data.train)
-    most = min(max(train // 2, train - EXEMPLARS * -(-train // groups)), MOST["train"])
-    if most >= 40:
-        most -= most % 10
-    return (most,) if most < 80 else (most // 4 - most // 4 % 10, most)
+    most: int | str = MOST["train"] if train > MOST["train"] + ROOM else "all"
+    part = min(train, MOST["train"]) // 4
+    return (most,) if train < 80 else (part - part % 10, most)
 
 
-def _run_yaml(
-    file: str,
-    held: tuple[int, int],
-    skip_bad: bool,
-    large: Mapping[str, str],
-    small: str,
-    sizes: Sequence[int],
-) -> str:
-    dev, test = held
-    skip = ", skip_bad: true" if skip_bad else ""
-    left_out = "# skip_bad leaves bad rows out, counted.\n" if skip_bad else ""
+def _data_block(file: str, dev: int, test: int, skip_bad: bool, encoding: str | None) -> str:
+    parts = [f"file: {scalar(file)}", f"dev_rows: {dev}", f"test_rows: {test}"]
+    parts += [f"encoding: {scalar(encoding)}"] if encoding else []
+    parts += ["skip_bad: true"] if skip_bad else []
+    comment = "# skip_bad leaves bad rows out, counted.\n" if skip_bad else ""
+    return f"{comment}data: {{{', '.join(parts)}}}"
+
+
+def _run_yaml(data: str, large: Mapping[str, str], small: str, sizes: Sequence[int | str]) -> str:
     told = "{" + ", ".join(f"{key}: {scalar(value)}" for key, value in large.items()) + "}"
     return f"""\
 # What is compared. Check it without spending anything:  fiat doctor run.yaml --show 2
@@ -158,7 +155,7 @@ task: task.yaml
 # Rows for choosing the best epoch (dev) and for the scores (test); the rest is trained on. Groups
 # stay whole, and the choice is mixed over languages and labels. If rows are few, test on each of
 # them in turn:  fiat compare run.yaml --folds 5
-{left_out}data: {{file: {scalar(file)}, dev_rows: {dev}, test_rows: {test}{skip}}}
+{data}
 # The model that reasons. It is never tuned. Any OpenAI-compatible endpoint will do as well; its
 # key comes from the environment variable that api_key_env names, never from a file:
 # large: {{provider: openai_compatible, base_url: https://host/v1, model: NAME, api_key_env: KEY}}
@@ -168,8 +165,7 @@ small: {{model: {scalar(small)}}}
 # icl: the large model answers alone. lora, instruct: the small one, tuned without rationales; if
 # instruct is level with fiat on your data, take instruct: it needs no large model.
 recipes: [icl, lora, instruct, fiat]
-# How many rows are trained on; with several sizes the report draws a curve. A few are left over,
-# since exemplars and all that belongs to them are taken out.
+# How many rows are trained on, or all; with several sizes the report draws a curve.
 sizes: [{", ".join(map(str, sizes))}]
 # More seeds tell luck from merit: [0, 1, 2]
 seeds: [0]

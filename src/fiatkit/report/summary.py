@@ -21,6 +21,7 @@ class Line:
     """One recipe at one size: means over its seeds; `failed` sums over them.
 
     Calls, tokens and seconds are those of one seed, as if nothing had come from the store.
+    `constant` holds, for each seed at which every row got the same answer, this answer.
     """
 
     recipe: str
@@ -40,6 +41,7 @@ class Line:
     completion_tokens: int | None
     seconds: float
     failed: dict[str, int]
+    constant: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -169,7 +171,15 @@ def _line(run: Run, cells: Sequence[CellResult], everything: Cells) -> Line:
         completion_tokens=_total([r.usage.completion_tokens for r in records]),
         seconds=sum(sum(r.seconds.values()) for r in records) / len(records),
         failed=dict(failed),
+        constant=tuple(answer for cell in cells if (answer := _only_answer(run, cell)) is not None),
     )
+
+
+def _only_answer(run: Run, cell: CellResult) -> str | None:
+    """The answer of all rows that got one, though not all of them have one target."""
+    answers = {p.answer for p in cell.predictions.values() if p.answer is not None}
+    targets = {row.target for row in run.rows}
+    return answers.pop() if len(answers) == 1 and len(targets) > 1 else None
 
 
 def _interval(

@@ -22,7 +22,13 @@ def sentences(summary: Summary) -> list[str]:
     fiat = next((x for x in summary.largest if x.recipe == "fiat" and x.score is not None), None)
     if fiat is not None:
         told += [_against(fiat, rival) for rival in summary.rivals if not _told(summary, rival)]
-    told += [*_floors(summary), *_undefined(summary), *_failures(summary), *_few(summary)]
+    told += [
+        *_constant(summary),
+        *_floors(summary),
+        *_undefined(summary),
+        *_failures(summary),
+        *_few(summary),
+    ]
     return [sentence for sentence in told if sentence]
 
 
@@ -73,9 +79,10 @@ def _told(summary: Summary, rival: str) -> bool:
 def _best(summary: Summary) -> str:
     lead = summary.lead
     assert lead is not None
-    told = f"Best: {lead.best.recipe} with {lead.best.score:.1f} {summary.metric_label}"
+    score = f"{lead.best.score:.1f} {summary.metric_label}"
     if lead.next is None:
-        return told + ", the only recipe with a score."
+        return f"Only {lead.best.recipe} has a score: {score}."
+    told = f"Best: {lead.best.recipe} with {score}"
     found = lead.difference
     if found is None:
         return f"{told}, before {lead.next.recipe} with {lead.next.score:.1f}."
@@ -104,6 +111,17 @@ def _floors(summary: Summary) -> list[str]:
     if highest is None or best is None or (best.score or 0.0) > (highest.score or 0.0):
         return []
     return [f"No recipe is above the floor {highest.recipe} ({highest.score:.1f})."]
+
+
+def _constant(summary: Summary) -> list[str]:
+    """Recipes that gave all rows the same answer, and so say nothing of the rows."""
+    told = []
+    for line in summary.largest:
+        if line.constant:
+            answers = ", ".join(f'"{one_line(answer)}"' for answer in dict.fromkeys(line.constant))
+            some = "" if line.seeds == 1 else f" at {len(line.constant)} of {line.seeds} seeds"
+            told.append(f"{line.recipe} gave all rows the same answer, {answers}{some}.")
+    return told
 
 
 def _undefined(summary: Summary) -> list[str]:

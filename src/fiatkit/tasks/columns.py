@@ -80,8 +80,8 @@ class Column:
 
     @property
     def words(self) -> float:
-        """Mean number of words of a text; two characters of a script without blanks are a word."""
-        total = sum(_words(text) * count for text, count in self.counts.items())
+        """Mean number of words of a text."""
+        total = sum(words_in(text) * count for text, count in self.counts.items())
         return total / max(1, self.counts.total())
 
     @property
@@ -159,7 +159,8 @@ def _held(value: object) -> object:
     return None if is_blank(value) else value
 
 
-def _words(text: str) -> float:
+def words_in(text: str) -> float:
+    """Number of words; two characters of a script without blanks are a word."""
     wide = sum(1 for character in text if character > "\u2e7f")
     return max(len(text.split()), wide / 2)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from fiatkit.errors import UsageError
 from fiatkit.settings import Strict, load, parse, read_yaml
@@ -48,11 +48,8 @@ def read_draft(path: Path, task: Task) -> list[ExemplarSettings]:
         if TODO.search("\n".join([*exemplar.fields.values(), exemplar.rationale])):
             wrong.append(f"exemplar {number} still says TODO")
             continue
-        try:
-            Task.model_validate({**task.model_dump(), "exemplars": [exemplar.model_dump()]})
-        except ValidationError as error:
-            told = error.errors()[0]["msg"].removeprefix("Value error, ")
-            wrong.append(told.replace("exemplar 1", f"exemplar {number}"))
+        problem = task.problem_of(exemplar)
+        wrong += [f"exemplar {number}: {problem}"] if problem else []
     if wrong:
         raise UsageError(
             f'"{path}": ' + "; ".join(wrong) + ".",

@@ -28,6 +28,7 @@ from fiatkit.tasks.rows import (
     query_of,
     refuse_bad,
     refuse_duplicates,
+    unknown_label,
     with_choices,
 )
 from fiatkit.tasks.task import Task, first_name
@@ -70,13 +71,7 @@ class DataSettings(Strict):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                codecs.lookup(value)
-                "".encode(value)  # refuses what is no encoding of text, such as base64
-        except LookupError:
-            raise ValueError("no such encoding; utf-8, utf-16, latin-1, cp1252, gb18030") from None
-        return value
+        return None if value is None else known_encoding(value)
 
     @model_validator(mode="after")
     def _one_way(self) -> DataSettings:
@@ -87,6 +82,18 @@ class DataSettings(Strict):
                 f"`folds` divides one `file`, and tests on all of it; leave {given} out"
             )
         return self
+
+
+def known_encoding(name: str) -> str:
+    """The name of an encoding of text as it was given, or ValueError."""
+    try:
+        codecs.lookup(name)
+        "".encode(name)  # refuses what is no encoding of text, such as base64
+    except LookupError:
+        raise ValueError(
+            f'there is no encoding "{name}"; usual ones are utf-8, utf-16, latin-1, cp1252, gb18030'
+        ) from None
+    return name
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -182,12 +189,14 @@ def load_data(
             names: `file`, or `train`, `test` and perhaps `dev`.
 
     Raises:
-        SettingsError: there is neither a path nor a frame, or frames of other names.
+        SettingsError: there is neither a path nor a frame, or frames of other names, or an exemplar
+            does not fit the task.
         DataError: bad rows (the first few with file, line, field, value and what is allowed), or
             an overlap between splits.
     """
     files = _files(task, settings, frames or {})
     splits, groups, notes = _examples(task, files, settings)
+    _check_exemplars(task)
     held = _held_out_groups(task, files, groups, splits)
     kept = {n: [e for e in rows if e.group not in held] for n, rows in splits.items()}
     held_out = sum(map(len, splits.values())) - sum(map(len, kept.values()))
@@ -196,7 +205,7 @@ def load_data(
     found = []
     for train, dev, test in _folds(kept, settings) if settings.folds else [_split(kept, settings)]:
         check_overlap({"train": train, "dev": dev, "test": test})
-        told = (*notes, *remarks(task, train, [*dev, *test]))
+        told = (*notes, *remarks(task, train, dev, test))
         found.append(DataSplits(tuple(train), tuple(dev), tuple(test), held_out, told))
     return _pooled(found) if settings.folds else found[0]
 
@@ -226,16 +235,19 @@ def _pooled(parts: Sequence[DataSplits]) -> DataSplits:
     return replace(parts[0], test=test, notes=notes, folds=tuple(parts))
 
 
-def load_examples(task: Task, path: Path) -> list[Example]:
-    """Read one file of rows with targets, for scoring."""
-    splits, _, _ = _examples(task, {"file": _read(task, path)}, DataSettings())
+def load_examples(task: Task, path: Path, encoding: str | None = None) -> list[Example]:
+    """Read one file of rows with targets, for scoring; `encoding` if it is not UTF-8."""
+    splits, _, _ = _examples(task, {"file": _read(task, path, encoding)}, DataSettings())
     return splits["file"]
 
 
-def load_queries(task: Task, source: Path | object) -> list[Query]:
-    """Read a file or a frame of rows to answer; a target column, if any, is not looked at."""
+def load_queries(task: Task, source: Path | object, encoding: str | None = None) -> list[Query]:
+    """Read a file or a frame of rows to answer; a target column, if any, is not looked at.
+
+    `encoding` is that of a text file that is not UTF-8.
+    """
     if isinstance(source, Path):
-        rows = _read(task, source)
+        rows = _read(task, source, encoding)
     else:
         rows = [with_choices(task, row) for row in frame_rows("rows", source)]
     check_columns(task, rows, targets=False)
@@ -335,7 +347,9 @@ def _examples(
     bad = [
         _told(row, wrong) for (_, row), (_, wrong) in zip(everything, found, strict=True) if wrong
     ]
-    refuse_bad([] if settings.skip_bad else bad, skippable=True)
+    if bad and not settings.skip_bad:
+        hint = unknown_label(task, [row for _, row in everything])
+        refuse_bad(bad, hint or "Mend the rows.", skippable=True)
     notes = [f"{len(bad)} bad rows were skipped (skip_bad)"] if bad else []
     splits: dict[str, list[Example]] = {name: [] for name in files}
     ids = []
@@ -354,6 +368,15 @@ def _examples(
     if repeated:
         notes.append(f"{repeated} rows with the id of an earlier row were left out (on_duplicate)")
     return splits, [example.group for example, _ in found], notes
+
+
+def _check_exemplars(task: Task) -> None:
+    """Refuse exemplars that would teach something else than the task asks for."""
+    found = [(number, task.problem_of(e)) for number, e in enumerate(task.exemplars, 1)]
+    wrong = [f"exemplar {number}: {problem}" for number, problem in found if problem]
+    if wrong:
+        mistakes = "\n".join(f"{line}{'' if line[-1] in '.?' else '.'}" for line in wrong)
+        raise SettingsError(f'The task "{task.name}", {mistakes}')
 
 
 def _held_out_groups(

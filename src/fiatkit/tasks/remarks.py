@@ -6,10 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from fiatkit.data.splits import normal
 from fiatkit.records import Example
+from fiatkit.tasks.columns import PROSE, words_in
 from fiatkit.tasks.task import Task
 
 FEW = 10  # label names shown in one remark
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+QUOTED = re.compile(r'["“”„«]([^"“”„«»:\n]{1,40}:)["“”»]')
 UNUSUAL = {
     "control characters": r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f",
     "marks that turn the writing direction": "\u202a-\u202e\u2066-\u2069",
@@ -20,19 +24,64 @@ UNUSUAL = {
 ANY = re.compile(f"[{''.join(UNUSUAL.values())}]")
 
 
-def remarks(task: Task, train: Sequence[Example], others: Sequence[Example]) -> list[str]:
-    """Remarks on the task, on the training rows' labels, and on the texts of all rows."""
-    return [*_on_marker(task), *_on_labels(task, train), *_on_texts([*train, *others])]
+def remarks(
+    task: Task, train: Sequence[Example], dev: Sequence[Example], test: Sequence[Example]
+) -> list[str]:
+    """Remarks on the task, on the training rows' labels, on languages, on texts that rows of train
+    and test share, and on what the texts of all rows hold."""
+    everything = [*train, *dev, *test]
+    return [
+        *_on_marker(task),
+        *_on_labels(task, train),
+        *_on_languages(task, everything),
+        *_on_shared(task, train, test),
+        *_on_texts(everything),
+    ]
 
 
 def _on_marker(task: Task) -> list[str]:
-    told = task.reasoning.instruction.casefold()
-    if task.exemplars or task.reasoning.marker.casefold() in told:
+    """Whether the instruction and the exemplars tell the large model where its answer goes."""
+    marker, told = task.reasoning.marker, task.reasoning.instruction
+    if marker.casefold() in told.casefold():
+        return []
+    others = [f'"{name}"' for name in QUOTED.findall(told)]
+    if not task.exemplars:
+        return [
+            f'the reasoning instruction never mentions the marker "{marker}" and there are no '
+            "exemplars, so the large model cannot know where to write its answer"
+        ]
+    return [
+        f'the reasoning instruction speaks of {", ".join(others)}, but the marker is "{marker}", '
+        "as in the exemplars; the large model is told two things"
+    ][: len(others)]
+
+
+def _on_languages(task: Task, rows: Sequence[Example]) -> list[str]:
+    """Values of the language column that look like no code of a language."""
+    found = Counter(row.query.language for row in rows)
+    strange = [name for name in found if name and not LANGUAGE.fullmatch(name)]
+    if not strange:
         return []
     return [
-        f'the reasoning instruction never mentions the marker "{task.reasoning.marker}" and '
-        "there are no exemplars, so the large model cannot know where to write its answer"
+        f'the language column "{task.language}" holds what is no language code: {_few(strange)}; '
+        "the score is a mean over its values, so leave `language` out if they are no languages"
     ]
+
+
+def _on_shared(task: Task, train: Sequence[Example], test: Sequence[Example]) -> list[str]:
+    """Fields whose text test rows share with training rows, so that half of a row is known."""
+    told = []
+    for name in task.field_names if len(task.field_names) > 1 else ():
+        known = {normal([row.query.fields.get(name, "")]) for row in train}
+        texts = [normal([row.query.fields.get(name, "")]) for row in test]
+        shared = [text for text in texts if text in known and words_in(text) >= PROSE]
+        if shared:
+            told.append(
+                f'{len(shared)} test rows share the text of their field "{name}" with a training '
+                f"row; if that makes them easier, add {name} to `group`, so that such rows stay "
+                "on one side"
+            )
+    return told
 
 
 def _on_labels(task: Task, train: Sequence[Example]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from fiatkit.tasks.answers import as_text, is_blank, read_target
 from fiatkit.tasks.task import Task, first_name
 
 SHOWN = 5
+MANY = 5  # rows with one unknown label, which then is perhaps no mistake
 FILE = "@file"
 
 
@@ -105,13 +107,27 @@ def check_columns(task: Task, rows: Sequence[Row], *, targets: bool) -> None:
         )
 
 
-def refuse_bad(bad: Sequence[str], *, skippable: bool) -> None:
+def refuse_bad(bad: Sequence[str], hint: str = "Mend the rows.", *, skippable: bool) -> None:
     """Raise DataError if there are bad rows: how many, and the first few."""
     if bad:
-        hint = "Mend the rows" + (
-            ", or set data.skip_bad: true to leave them out, counted." if skippable else "."
-        )
+        hint += " Or set data.skip_bad: true to leave them out, counted." if skippable else ""
         raise DataError(_listed(_count(len(bad), "bad row"), bad), hint)
+
+
+def unknown_label(task: Task, rows: Sequence[Row]) -> str:
+    """A hint if many rows hold one label that the task does not have, else an empty text."""
+    if not task.choices:
+        return ""
+    columns = ((row, _find(row, task.target)) for row in rows)
+    texts = (as_text(_cell(row, column))[0] for row, column in columns if column)
+    unknown = Counter(text for text in texts if text not in {*task.choices, ""})
+    label, count = max(unknown.items(), key=lambda item: item[1], default=("", 0))
+    if count < MANY:
+        return ""
+    alike = next((x for x in task.choices if x.casefold() == label.strip().casefold()), "")
+    if alike:
+        return f'{count} rows write "{label}": if that is right, write "{alike}" so in the task.'
+    return f'{count} rows have the label "{label}": if it is one, add it to `labels` in the task.'
 
 
 def refuse_duplicates(ids: Iterable[tuple[str, Row]], *, skippable: bool) -> None:

@@ -247,8 +247,6 @@ class Task(Strict):
             raise ValueError("group_block: blocks hold at least one row")
         if not set(self.target.split("|")).isdisjoint("|".join(self.fields).split("|")):
             raise ValueError(f'the target column "{self.target}" must not be one of the fields')
-        for number, exemplar in enumerate(self.exemplars, 1):
-            self._check_exemplar(number, exemplar)
         return self
 
     def _check_answer(self) -> None:
@@ -274,26 +272,26 @@ class Task(Strict):
         }
         return [name for name, fits in kinds.items() if self.answer in fits]
 
-    def _check_exemplar(self, number: int, exemplar: ExemplarSettings) -> None:
+    def problem_of(self, exemplar: ExemplarSettings) -> str:
+        """Why an exemplar does not fit this task, or an empty text.
+
+        Look at the rows first: a field that no row has, and a label that rows write otherwise,
+        are not the exemplar's fault.
+        """
         given, known = set(exemplar.fields), set(self.field_names)
         if not (known - set(self.optional)) <= given <= known:
-            raise ValueError(
-                f"exemplar {number} has the fields {', '.join(sorted(given)) or 'none'}; the "
-                f"task's are {', '.join(sorted(known))}"
-            )
-        answer = self.parse_answer(exemplar.rationale)
+            own = ", ".join(sorted(given)) or "none"
+            return f"it has the fields {own}; the task's are {', '.join(sorted(known))}"
         wanted = exemplar.target
         if self.choices and wanted not in self.choices:
-            raise ValueError(
-                f'exemplar {number}: the target "{wanted}" is not one of the labels '
-                f"{', '.join(self.choices)}. {did_you_mean(wanted, self.choices)}".strip()
-            )
-        if answer != wanted:
-            read = "no line of it begins so" if answer is None else f'it says "{answer}"'
-            raise ValueError(
-                f"exemplar {number}: the last line of its rationale must be "
-                f'"{self.reasoning.marker} {wanted}", but {read}'
-            )
+            near = did_you_mean(wanted, self.choices) or "Labels are compared letter by letter."
+            return f'the target "{wanted}" is not one of {", ".join(self.choices)}. {near}'
+        answer = self.parse_answer(exemplar.rationale)
+        if answer == wanted:
+            return ""
+        read = "no line of it begins so" if answer is None else f'it says "{answer}"'
+        ending = f"{self.reasoning.marker} {wanted}"
+        return f'the last line of its rationale must be "{ending}", but {read}'
 
     @property
     def choices(self) -> list[str] | None:
