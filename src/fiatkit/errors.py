@@ -28,12 +28,19 @@ import difflib
 from collections.abc import Iterable
 
 
-class Stopped(BaseException):
-    """A signal asked the process to end; carries its number. The exit code is 128 + number."""
+KEPT = "Stopped. All finished work is kept; run the same command again to go on."
 
-    def __init__(self, number: int) -> None:
+
+class Stopped(BaseException):
+    """A signal asked the process to end; carries its number, and what the user is told then.
+
+    The exit code is 128 + number.
+    """
+
+    def __init__(self, number: int, told: str = KEPT) -> None:
         super().__init__(number)
         self.number = number
+        self.told = told
 
 
 class FiatError(Exception):

@@ -85,6 +85,7 @@ def test_label_outside_the_set_names_file_line_and_nearest(folder: Path) -> None
 
 
 def test_doctor_tells_the_same_problem(folder: Path) -> None:
+    (folder / "run.yaml").write_text(RUN + "recipes: [icl]\n")
     (folder / "rows.csv").write_text(ROWS + "99,,a\n")
     done = fiat(folder, "doctor", "run.yaml")
     assert done.returncode == 2

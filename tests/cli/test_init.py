@@ -54,15 +54,14 @@ def test_nothing_is_replaced_without_force(folder: Path) -> None:
     assert load_task(str(folder / "task.yaml")).language is None
 
 
-def test_questions_on_a_terminal(folder: Path) -> None:
-    """Every answer but two is the proposal; a wrong one is told and asked again."""
-    answers = ["moood", "mood", "", "", "", "none", "", "macro_f1", "", ""]
+def typed(folder: Path, keys: str) -> tuple[int, str]:
+    """Exit code and screen of `fiat init` with these keys typed on a terminal."""
     master, slave = pty.openpty()
     with subprocess.Popen(
         [FIAT, "init", "mail.csv"], cwd=folder, env=WIDE, stdin=slave, stdout=slave, stderr=slave
     ) as child:
         os.close(slave)
-        os.write(master, "".join(f"{answer}\n" for answer in answers).encode())
+        os.write(master, keys.encode())
         shown = b""
         try:
             while piece := os.read(master, 4096):
@@ -70,8 +69,24 @@ def test_questions_on_a_terminal(folder: Path) -> None:
         except OSError:
             pass  # the child has closed its side
     os.close(master)
-    assert child.returncode == 0, shown.decode()
-    assert b'Did you mean "mood"?' in shown
+    return child.returncode, shown.decode()
+
+
+def test_an_early_end_says_that_nothing_was_written(folder: Path) -> None:
+    code, shown = typed(folder, "mood\n\x04")  # the end of the input, as Ctrl-D types it
+    assert code == 130, shown
+    assert "Stopped; nothing was written." in shown
+    assert "kept" not in shown
+    assert not (folder / "task.yaml").exists()
+
+
+def test_questions_on_a_terminal(folder: Path) -> None:
+    """Every answer but two is the proposal; a wrong one is told and asked again."""
+    answers = ["moood", "mood", "", "", "", "none", "", "macro_f1", "", ""]
+    code, shown = typed(folder, "".join(f"{answer}\n" for answer in answers))
+    assert code == 0, shown
+    assert 'Did you mean "mood"?' in shown
+    assert "  message  message number 0 about the sun" in shown  # what the columns hold
     task = load_task(str(folder / "task.yaml"))
     assert (task.target, task.metrics, task.group) == ("mood", ["macro_f1"], [])
 

@@ -159,7 +159,7 @@ MISTAKES = [
     Mistake(
         "a column that is not in the file",
         COMPARE,
-        both(task("fields: [text]", "fields: [message]"), task("{text:", "{message:")),
+        task("fields: [text]", "fields: [message]"),
     ),
     Mistake("no such data file", COMPARE, run("rows.csv", "row.csv")),
     Mistake(
@@ -172,10 +172,29 @@ MISTAKES = [
     Mistake("a row with too many fields", COMPARE, rows(ROWS + "60,one, two,billing\n")),
     Mistake("a quote that never ends", COMPARE, rows(ROWS + '60,"one,billing\n')),
     Mistake("a label outside the set", COMPARE, rows(ROWS + "60,one,Billing\n61,two,shipping\n")),
+    Mistake(
+        "a label that the task lacks",
+        COMPARE,
+        rows(ROWS + "".join(f"{i},one {i},shipping\n" for i in range(60, 70))),
+    ),
+    Mistake(
+        "labels in another case than the file's",
+        COMPARE,
+        task("[billing, delivery]", "[Billing, Delivery]"),
+    ),
     Mistake("empty cells", COMPARE, rows(ROWS + "60,,billing\n61,two,\n")),
     Mistake("an id twice", COMPARE, rows(ROWS + "3,another,billing\n")),
     Mistake(
         "text in Latin-1", COMPARE, rows(ROWS.encode() + "60,Größe,billing\n".encode("latin-1"))
+    ),
+    Mistake(
+        "text in Latin-1 on the command line",
+        ("evaluate", "p.jsonl", "--gold", "rows.csv", "--task", "task.yaml"),
+        both(put("p.jsonl", ""), rows(ROWS.encode() + "60,Größe,billing\n".encode("latin-1"))),
+    ),
+    Mistake(
+        "an encoding that does not exist",
+        ("predict", "model", "rows.csv", "--encoding", "utf-9"),
     ),
     Mistake(
         "a broken line of JSON",

@@ -10,7 +10,7 @@ import yaml
 from fiatkit.data import Row, read_rows
 from fiatkit.errors import UnknownNameError, UsageError
 from fiatkit.settings import parse
-from fiatkit.tasks import Task, load_examples
+from fiatkit.tasks import Task, load_examples, template_names
 from fiatkit.tasks.propose import Proposal, propose
 from fiatkit.tasks.written import scalar, task_yaml
 
@@ -199,3 +199,57 @@ def test_another_column_that_could_be_the_answer_is_named() -> None:
     assert found.target == "Quelle"
     assert found.why["target"] == "3 different values; --target Urteil if it is that one"
     assert task_of(found).titles == {"Satz A": "Satz A"}
+
+
+def pairs(**more: Any) -> list[Row]:
+    """Sentence pairs as in XNLI, with columns that no list of names knows."""
+    return rows(
+        60,
+        Nr=str,
+        Satz_A=lambda i: sentence(i // 2) if i < 20 else sentence(i + 100),
+        Satz_B=lambda i: sentence(i + 300),
+        Urteil=lambda i: ("ja", "nein", "offen")[i % 3],
+        **more,
+    )
+
+
+def test_two_texts_and_a_label_are_a_pair() -> None:
+    found = look(pairs())
+    assert (found.kind, found.fields) == ("sentence_pair", ("Satz_A", "Satz_B"))
+    assert "ja; nein; offen" in task_of(found).reasoning.instruction
+    titled = rows(Titel=sentence, Text=lambda i: sentence(i + 50), label=lambda i: "ab"[i % 2])
+    assert look(titled).kind == "single_label"
+
+
+def test_a_field_whose_text_comes_again_is_the_group() -> None:
+    found = look(pairs())
+    assert found.group == "Satz_A"
+    assert found.why["group"] == "20 of 60 rows share its text with another"
+    assert look(rows(text=lambda i: sentence(i // 2), label=lambda i: "ab"[i % 2])).group == ""
+
+
+def test_a_kind_that_does_not_fit_is_doubted() -> None:
+    (doubt,) = look(pairs(), kind="pairwise").doubts
+    assert "Urteil holds 3 labels" in doubt
+    assert "--kind sentence_pair" in doubt
+    (doubt,) = look(pairs(), kind="rating").doubts
+    assert "alphabetical" in doubt
+    assert look(pairs()).doubts == ()
+
+
+@pytest.mark.parametrize("kind", template_names())
+def test_the_commented_exemplar_can_teach(kind: str) -> None:
+    """Without the # it is an exemplar of the file's own columns that fits the task."""
+    given = {"kind": kind, "target": "tags" if kind in ("multi_label", "ner") else "Urteil"}
+    some = pairs(tags=lambda i: [["x"], ["y"]][i % 2], lang=lambda i: ["de", "en"][i % 2])
+    if kind == "ner":
+        some = pairs(tags=lambda i: f"PER: P{i}", lang=lambda i: ["de", "en"][i % 2])
+    text = task_yaml(look(some, **given), "some", "some.csv")
+    head, sample = text.split("# exemplars:\n")
+    lines = [line.removeprefix("# ") for line in sample.splitlines()]
+    whole = "\n".join([head + "exemplars:", *lines])
+    task = parse(Task, yaml.safe_load(whole), "task.yaml")
+    (exemplar,) = task.exemplars
+    assert task.problem_of(exemplar) == ""
+    assert set(exemplar.fields) == {"Satz_A", "Satz_B"}
+    assert exemplar.held_out == {"Nr": ["17"]}

@@ -117,7 +117,7 @@ def test_I05_many_rows_with_one_unknown_label(tmp_path: Path) -> None:
     known = [f"{i},text {i},neg" for i in range(8)]
     with pytest.raises(DataError, match='6 rows have the label "neutral": .* add it to `labels`'):
         load_data(task(), rows(tmp_path, *known, *[f"{i},t {i},neutral" for i in range(20, 26)]))
-    with pytest.raises(DataError, match='6 rows write "Neg": .* write "neg" so in the task'):
+    with pytest.raises(DataError, match='6 rows write "Neg" where the task says "neg"'):
         load_data(task(), rows(tmp_path, *known, *[f"{i},t {i},Neg" for i in range(20, 26)]))
 
 

@@ -40,8 +40,9 @@ def _stop(number: int, frame: types.FrameType | None) -> None:
 def _run(app: Any, debug: bool) -> int:
     import typer
 
-    from fiatkit.errors import FiatError, Stopped
+    from fiatkit.errors import KEPT, FiatError, Stopped
 
+    told = KEPT
     try:
         code = int(app(prog_name="fiat", standalone_mode=False) or 0)
         sys.stdout.flush()
@@ -53,7 +54,7 @@ def _run(app: Any, debug: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Stopped as stopped:
-        code = 128 + stopped.number
+        code, told = 128 + stopped.number, stopped.told
     except BrokenPipeError:
         code = 128 + signal.SIGPIPE
     except Exception as error:
@@ -66,7 +67,7 @@ def _run(app: Any, debug: bool) -> int:
     if code == 128 + signal.SIGPIPE:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     elif code > 128:
-        _tell("Stopped. All finished work is kept; run the same command again to go on.")
+        _tell(told)
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,8 @@ Target = Annotated[str | None, typer.Option(help="Column of the answer.")]
 Kind = Annotated[
     str | None,
     typer.Option(
-        help="single_label, multi_label, rating, pairwise, extractive_qa, ner or free_text."
+        help="single_label, sentence_pair, multi_label, rating, pairwise, extractive_qa, ner or "
+        "free_text."
     ),
 ]
 Fields = Annotated[
@@ -43,6 +45,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Take every proposal with
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 
 NONE = "none"
+SHOWN = 60  # characters of a value
 QUESTIONS = {
     "target": "Column of the answer",
     "kind": "Kind of task",
@@ -90,11 +93,9 @@ def run(
     rows = read_rows(file, encoding)
     console.print(f"{file}: {len(rows)} rows", markup=False, soft_wrap=True)
     asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
-    for part in PARTS if asks else ():
-        if part not in given:
-            _ask(rows, given, part)
-    large = large or (typer.prompt("Large model", LARGE) if asks else LARGE)
-    small = small or (typer.prompt("Small model", SMALL) if asks else SMALL)
+    if asks:
+        large, small = _questions(rows, given, large, small)
+    large, small = large or LARGE, small or SMALL
     proposal = propose(rows, given)
     started = start(file, rows, proposal, out, large_block(large, base_url), small, encoding)
     paths = write(started, out, force=force)
@@ -103,6 +104,41 @@ def run(
 
 def _empty(value: str) -> str:
     return "" if value == NONE else value
+
+
+def _questions(
+    rows: Any, given: dict[str, str], large: str | None, small: str | None
+) -> tuple[str, str]:
+    """Ask about everything that is not given yet; returns both models' names."""
+    from fiatkit.errors import Stopped
+    from fiatkit.experiment.start import LARGE, SMALL
+    from fiatkit.tasks.propose import PARTS
+
+    try:
+        _show_columns(rows)
+        for part in PARTS:
+            if part not in given:
+                _ask(rows, given, part)
+        return (
+            large or typer.prompt("Large model", LARGE),
+            small or typer.prompt("Small model", SMALL),
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        raise Stopped(signal.SIGINT, "\nStopped; nothing was written.") from None
+
+
+def _show_columns(rows: Any) -> None:
+    """Each column with the beginning of its first value."""
+    from fiatkit.cli._console import console
+    from fiatkit.cli._rows import visible_line
+    from fiatkit.tasks.columns import columns_of
+
+    columns = columns_of(rows)
+    wide = max(len(column.name) for column in columns)
+    for column in columns:
+        first = next((str(value) for value in column.values if value is not None), "")
+        shown = visible_line(first[:SHOWN]) + ("..." if len(first) > SHOWN else "")
+        console.print(f"  {column.name:<{wide}}  {shown}", markup=False, soft_wrap=True)
 
 
 def _ask(rows: Any, given: dict[str, str], part: str) -> None:
@@ -143,7 +179,7 @@ def _tell(proposal: Proposal, started: Started, paths: tuple[Path, Path]) -> Non
     counts = f"{len(data.train)} rows to train on, {len(data.dev)} dev, {len(data.test)} test"
     task, run = paths
     console.print(f"{counts}.\nWritten: {task} and {run}.", markup=False, soft_wrap=True)
-    for note in data.notes:
+    for note in (*proposal.doubts, *data.notes):
         console.print(f"Note: {note}", markup=False, soft_wrap=True)
     console.print(
         f"Next:\n  edit {task}, above all both instructions\n"

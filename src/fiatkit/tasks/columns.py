@@ -13,6 +13,7 @@ from fiatkit.tasks.answers import as_text, is_blank
 
 MOST_LABELS = 30
 PROSE = 3.0  # mean words of a column that a model would read
+SHARED = 0.05  # share of the rows from which on shared texts matter
 PASSAGE = 15.0  # mean words of a column on which several rows may hang
 LANGUAGE_NAMES = {"language", "lang", "lang_code", "language_code", "locale", "sprache", "idioma"}
 TARGETS = """
@@ -147,6 +148,19 @@ def guess_group(columns: Sequence[Column], language: Column | None) -> tuple[Col
         if GROUP_NAME.search(column.name):
             return column, "by its name, and its values come again"
     return None
+
+
+def shared_field(fields: Sequence[Column]) -> tuple[Column, str] | None:
+    """Of several fields, the one whose text most rows share with another row, if many do; and why.
+
+    A row whose one half is known from training is easier than it looks.
+    """
+    able = [c for c in fields if c.words >= PROSE and 4 * max(c.counts.values()) <= len(c.values)]
+    shares = {c.name: sum(n for n in c.counts.values() if n > 1) for c in able}
+    column = max(able, key=lambda c: shares[c.name], default=None)
+    if column is None or len(fields) < 2 or shares[column.name] < SHARED * len(column.values):
+        return None
+    return column, f"{shares[column.name]} of {len(column.values)} rows share its text with another"
 
 
 def guess_fields(able: Sequence[Column]) -> list[Column]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fiatkit import registry
@@ -25,11 +25,13 @@ from fiatkit.tasks.columns import (
     guess_id,
     guess_language,
     guess_target,
+    shared_field,
 )
 from fiatkit.tasks.load import template_names, template_task
 
 PARTS = ("target", "kind", "fields", "language", "group", "id", "metric")
 ENTITY = re.compile(r"[A-Za-z]+: \S")
+TITLE_NAMES = {"title", "subject", "headline", "titel", "betreff", "titre", "asunto", "assunto"}
 SCALE_NAMES = {"rating", "stars", "score", "grade", "level", "rank"}
 
 
@@ -41,6 +43,7 @@ class Proposal:
         kind: name of the template.
         unused: columns that neither model will see.
         longest: UTF-8 bytes of the longest answer.
+        doubts: what the user should look at, since it may not be meant so.
         why: what a part was guessed from, in words; a part that the user gave is not there.
     """
 
@@ -55,6 +58,7 @@ class Proposal:
     metrics: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     longest: int = 0
+    doubts: tuple[str, ...] = ()
     why: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, name: str) -> str:
@@ -96,10 +100,11 @@ class _Guess:
         others = self._but(target, language)
         identity = self._one("id", guess_id(others))
         references = _references(others) if kind in ("extractive_qa", "free_text") else None
-        group = self._group(self._but(target, language, identity, references), language)
-        fields = self._fields(kind, target, self._but(target, language, identity, references))
+        others = self._but(target, language, identity, references)
+        fields = self._fields(kind, target, others)
+        group = self._group(others, language, fields)
         labels = _labels(kind, target)
-        if template_task(kind).labels and len(labels) < 2:
+        if template_task(kind).answer in ("label", "labels") and len(labels) < 2:
             raise UsageError(
                 f'The column "{target.name}" holds {len(labels)} different labels; {kind} needs '
                 "at least two.",
@@ -118,6 +123,7 @@ class _Guess:
             metrics=self._metrics(kind),
             unused=tuple(name for name in self.columns if name not in used),
             longest=max(len(text.encode()) for text in _answers(target)),
+            doubts=tuple(_doubts(kind, target, labels)),
             why=self.why,
         )
 
@@ -156,8 +162,10 @@ class _Guess:
             raise UnknownNameError("kind", kind, template_names())
         return kind
 
-    def _group(self, able: Sequence[Column], language: Column | None) -> Column | None:
-        found = guess_group(able, language)
+    def _group(
+        self, able: Sequence[Column], language: Column | None, fields: Sequence[Column]
+    ) -> Column | None:
+        found = guess_group(able, language) or shared_field(fields)
         if found and "group" not in self.given:
             self.why["group"] = found[1]
         return self._one("group", found[0] if found else None)
@@ -207,10 +215,35 @@ def _kind_of(target: Column, others: Sequence[Column]) -> tuple[str, str]:
     if len(_pieces(target)) <= MOST_LABELS and _joined(target):
         return "multi_label", "labels joined by ;"
     if target.has_few_values:
-        return "single_label", f"{len(texts)} short values that come again and again"
+        told = f"{len(texts)} short values that come again and again"
+        if _is_pair(guess_fields([column for column in others if column.is_text])):
+            return "sentence_pair", f"{told}, and two columns of text"
+        return "single_label", told
     if _passage(target, [column for column in others if column.is_text]):
         return "extractive_qa", "the answers stand in another column"
     return "free_text", "too many different values for labels"
+
+
+def _is_pair(fields: Sequence[Column]) -> bool:
+    """Two texts of like length; a title and its text are no pair."""
+    if len(fields) != 2 or any(column.name.casefold() in TITLE_NAMES for column in fields):
+        return False
+    short, long = sorted(column.words for column in fields)
+    return long <= 4 * short
+
+
+def _doubts(kind: str, target: Column, labels: Sequence[str]) -> Iterator[str]:
+    """What speaks against the kind, where the user chose it."""
+    if kind == "pairwise" and len(labels) != 2:
+        yield (
+            f"pairwise asks which of two answers is better, but {target.name} holds {len(labels)} "
+            "labels; if they say how two texts relate, take --kind sentence_pair"
+        )
+    if kind == "rating" and not _numbers(target):
+        yield (
+            "the labels of the rating stand in alphabetical order; put them into the order of "
+            "the scale, the lowest first"
+        )
 
 
 def _items(value: object) -> list[object]:

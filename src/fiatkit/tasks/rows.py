@@ -110,7 +110,7 @@ def check_columns(task: Task, rows: Sequence[Row], *, targets: bool) -> None:
 def refuse_bad(bad: Sequence[str], hint: str = "Mend the rows.", *, skippable: bool) -> None:
     """Raise DataError if there are bad rows: how many, and the first few."""
     if bad:
-        hint += " Or set data.skip_bad: true to leave them out, counted." if skippable else ""
+        hint += " To leave such rows out, counted, set data.skip_bad: true." if skippable else ""
         raise DataError(_listed(_count(len(bad), "bad row"), bad), hint)
 
 
@@ -126,7 +126,7 @@ def unknown_label(task: Task, rows: Sequence[Row]) -> str:
         return ""
     alike = next((x for x in task.choices if x.casefold() == label.strip().casefold()), "")
     if alike:
-        return f'{count} rows write "{label}": if that is right, write "{alike}" so in the task.'
+        return f'{count} rows write "{label}" where the task says "{alike}": let both say the same.'
     return f'{count} rows have the label "{label}": if it is one, add it to `labels` in the task.'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import yaml
 
@@ -32,6 +32,7 @@ COMMENTS = {
 EXEMPLARS = """\
 # Worked examples teach the large model how you want it to reason: two to eight are best. It can
 # write drafts of them for you to mend:  fiat exemplars draft run.yaml
+# Or write some yourself, like this one, without the leading # and one blank:
 """
 
 
@@ -68,8 +69,27 @@ def task_yaml(proposal: Proposal, name: str, source: str) -> str:
         _line("metrics", _list(proposal.metrics)),
         _answer_tokens(task, proposal),
         EXEMPLARS,
+        *(f"# {line}\n" for line in _sample(_marker(task, proposal), proposal)),
     ]
     return "".join(parts)
+
+
+def _sample(marker: str, proposal: Proposal) -> Iterator[str]:
+    """An exemplar of the file's own columns, to be filled in."""
+    answer = proposal.labels[0] if proposal.labels else "the answer"
+    answer = f"{answer}: words of the text" if proposal.kind == "ner" else answer
+    yield "exemplars:"
+    yield "  - fields:"
+    for name in proposal.fields:
+        yield f"      {scalar(name)}: a text like those of your file"
+    if proposal.language:
+        yield "    language: xx"
+    yield f"    target: {scalar(answer)}"
+    if proposal.id:
+        yield f"    held_out: {{{scalar(proposal.id)}: [17]}}  # the row it comes from, if any"
+    yield "    rationale: |"
+    yield "      What the text says, in a sentence. What in it makes this the answer."
+    yield f"      {marker} {answer}"
 
 
 def scalar(text: str) -> str:
