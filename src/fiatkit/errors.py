@@ -27,7 +27,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 KEPT = "Stopped. All finished work is kept; run the same command again to go on."
 
 
