@@ -142,17 +142,23 @@ def fit(
     return load(out, store=settings.store)
 
 
-def load(folder: Path | str, *, store: Path | str = Path("runs/rationales.sqlite")) -> Model:
+def load(
+    folder: Path | str,
+    *,
+    store: Path | str = Path("runs/rationales.sqlite"),
+    base: str | None = None,
+) -> Model:
     """Open an artefact that `fit` or `fiat tune` made.
 
     Args:
         folder: the artefact.
         store: where rationales are kept.
+        base: where its base model lies now, if it was moved.
 
     Raises:
         ArtefactError: it is damaged, newer, or does not fit the base model that is here.
     """
-    return Model(Path(folder), load_fitted(Path(folder)), Path(store))
+    return Model(Path(folder), load_fitted(Path(folder), base), Path(store))
 
 
 def _config(given: Config) -> RunConfig:

@@ -1,6 +1,8 @@
 """Artefacts: what is saved answers the same, and what was tampered with is refused."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,83 +10,195 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.artefact.conftest import reseal, scores
 
 from fiatkit import artefact
-from fiatkit.errors import ArtefactError
+from fiatkit.artefact import manifest
+from fiatkit.errors import ArtefactError, UnknownNameError
 from fiatkit.models.local import SmallModel
-from fiatkit.records import Part, SmallPrompt, TrainingPair
-from fiatkit.tuning import TuningSettings, tune
-
-PROMPT = SmallPrompt("q", (Part("query", "the sun"), Part("cue", "\n\nAnswer:")))
-
-
-@pytest.fixture(params=["lora", "full"])
-def saved(
-    request: pytest.FixtureRequest, tiny_chat_model: Path, tmp_path: Path
-) -> tuple[Path, Any]:
-    small = SmallModel.load(str(tiny_chat_model))
-    settings = TuningSettings(method=request.param, epochs=3, learning_rate=0.01)
-    tune(small, [TrainingPair(PROMPT, "warm")], settings, seed=0)
-    folder = tmp_path / "model"
-    preparation = {"small": str(tiny_chat_model), "recipe": {"method": request.param}, "note": "é"}
-    artefact.save(folder, small, preparation)
-    return folder, scores(small)
-
-
-def scores(small: SmallModel) -> Any:
-    encoded = small.encode(PROMPT, max_length=100, reserve=8)
-    return small.score_labels([encoded], ["warm", "cold"], batch_tokens=100)
 
 
 def test_a_loaded_artefact_answers_the_same(saved: tuple[Path, Any]) -> None:
     folder, before = saved
-    small, preparation = artefact.load(folder)
+    small, preparation = artefact.load(folder, device="cpu")
     np.testing.assert_array_equal(scores(small), before)
-    assert preparation["note"] == "é"
+    assert preparation["recipe"]["label"] == "é"
     names = {file.suffix for file in folder.iterdir()}
     assert names == {".json", ".safetensors"}
 
 
-def flip(folder: Path) -> None:
-    file = next(folder.glob("*.safetensors"))
-    raw = bytearray(file.read_bytes())
-    raw[-1] ^= 1
-    file.write_bytes(bytes(raw))
+def test_the_manifest_tells_what_it_was_made_of(saved: tuple[Path, Any]) -> None:
+    found = manifest.read(saved[0])
+    assert found.format == 2
+    assert found.versions.keys() == {"fiatkit", "python", *manifest.LIBRARIES}
+    assert found.scores["dev"]["accuracy"]["low"] == 54.1
+    assert found.data == {"rows": 2, "seed": 0}
+    assert "tokenizer.json" in found.small["files"]
+    assert len(found.small["template_sha256"]) == 64
 
 
-def newer(folder: Path) -> None:
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+def flip(pattern: str) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        file = next(folder.glob(pattern))
+        raw = bytearray(file.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        file.write_bytes(bytes(raw))
+
+    return damage
+
+
+def edit_manifest(**values: Any) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        path = folder / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return damage
 
 
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (flip, "was changed"),
-        (lambda f: (f / "preparation.json").write_text("{}"), "was changed"),
-        (lambda f: (f / "preparation.json").unlink(), "missing or unexpected"),
-        (lambda f: (f / "extra.py").write_text("boom"), "missing or unexpected files: extra.py"),
-        (lambda f: (f / "manifest.json").unlink(), "is no artefact"),
+        (flip("*.safetensors"), r"safetensors\" was changed"),
+        (flip("*config.json"), r"config.json\" was changed"),
+        (flip("preparation.json"), r"preparation.json\" was changed"),  # labels and instruction
+        (flip("manifest.json"), r"manifest.json\" (was changed|is damaged)|no artefact holds"),
+        (edit_manifest(scores={}), r"manifest.json\" was changed"),
         (lambda f: (f / "manifest.json").write_text("{"), "is damaged"),
-        (newer, "format 99"),
+        (lambda f: (f / "manifest.json").write_text("[" * 100_000), "is damaged"),
+        (lambda f: (f / "manifest.json").write_text('{"format": 2, "format": 1}'), "is damaged"),
+        (lambda f: (f / "manifest.json").write_text('{"format": true}'), "is damaged"),
+        (lambda f: (f / "manifest.json").write_text('{"format": 1}'), "is damaged"),
+        (lambda f: (f / "manifest.json").write_text(" " * 5_000_000), "more than 4,194,304 bytes"),
+        (lambda f: (f / "manifest.json").unlink(), "is no artefact"),
     ],
 )
-def test_A01_A02_A06_T14_tampering_is_refused(
+def test_A01_T14_a_changed_byte_is_refused(
     saved: tuple[Path, Any], damage: Callable[[Path], object], told: str
 ) -> None:
-    folder, _ = saved
-    damage(folder)
+    damage(saved[0])
     with pytest.raises(ArtefactError, match=told):
-        artefact.load(folder)
+        artefact.load(saved[0])
 
 
-def test_A11_another_base_is_refused(saved: tuple[Path, Any], tiny_plain_model: Path) -> None:
-    folder, _ = saved
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["small"]["revision"] = "0" * 64
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtefactError, match="holds other weights"):
-        artefact.load(folder)
+def test_A01_a_file_is_checked_before_it_is_parsed(
+    lora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip("*.safetensors")(lora)
+    monkeypatch.setattr(
+        artefact.checks.weights, "read_header", lambda path: pytest.fail("it was parsed")
+    )
+    with pytest.raises(ArtefactError, match="was changed"):
+        artefact.load(lora)
+
+
+def named(name: str) -> Callable[[Path], object]:
+    """Have the manifest name another file, with a right sum of the manifest itself."""
+
+    def damage(folder: Path) -> None:
+        files = dict(manifest.read(folder).files)
+        reseal(folder, files=files | {name: files["preparation.json"]})
+
+    return damage
+
+
+def link(target: str) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        (folder / "preparation.json").rename(folder.parent / "moved.json")
+        (folder / "preparation.json").symlink_to(target)
+
+    return damage
+
+
+def fifo(folder: Path) -> None:
+    (folder / "preparation.json").unlink()
+    os.mkfifo(folder / "preparation.json")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda f: (f / "preparation.json").unlink(), "missing or unexpected files: prep"),
+        (lambda f: (f / "extra.json").write_text("{}"), "missing or unexpected files: extra.json"),
+        (lambda f: (f / ".hidden").write_text(""), "missing or unexpected files: .hidden"),
+        (lambda f: (f / "sub").mkdir(), "missing or unexpected files: sub"),
+        (lambda f: (f / "a\nb").write_text(""), r"missing or unexpected files: a\\nb"),
+        (link("../moved.json"), "not a plain file"),
+        (fifo, "not a plain file"),
+        (named("../outside.json"), "no artefact holds"),
+        (named("/etc/outside.json"), "no artefact holds"),
+        (named("a\0b.json"), "no artefact holds"),
+        (named("n" * 300 + ".json"), "no artefact holds"),
+        (named("é.json"), "no artefact holds"),
+        (named("PREPARATION.json"), "differ in case only"),
+        (named("Manifest.json"), "differ in case only"),
+    ],
+)
+def test_A02_odd_files_are_refused(lora: Path, damage: Callable[[Path], object], told: str) -> None:
+    before = {file.name for file in lora.parent.iterdir()}
+    damage(lora)
+    with pytest.raises(ArtefactError, match=told):
+        artefact.load(lora)
+    assert {file.name for file in lora.parent.iterdir()} <= before | {"moved.json"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device files")
+def test_A02_a_device_file_is_refused(lora: Path) -> None:
+    (lora / "preparation.json").unlink()
+    os.mknod(lora / "preparation.json", 0o600 | 0o020000, os.makedev(1, 5))  # endless zeros
+    with pytest.raises(ArtefactError, match="not a plain file"):
+        artefact.load(lora)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"format": 99, "versions": {"fiatkit": "7.1.0"}}, "format 99.*\n.*fiatkit 7.1.0"),
+        ({"format": 99, "files": None, "versions": {}}, "format 99.*\n.*newer release"),
+        ({"format": 0}, "format 0"),
+        ({"required_features": ["mixture"]}, "needs mixture, which fiatkit 0.*\n.*fiatkit 0"),
+        ({"method": "unheard_of"}, "does not fit its manifest"),
+    ],
+)
+def test_A06_a_newer_artefact_names_the_release_that_reads_it(
+    lora: Path, changed: dict[str, Any], told: str
+) -> None:
+    reseal(lora, **changed)
+    with pytest.raises(ArtefactError, match=told):
+        artefact.load(lora)
+
+
+def test_A11_other_weights_under_the_same_name_are_refused(
+    lora: Path, tiny_plain_model: Path, tiny_chat_model: Path, tmp_path: Path
+) -> None:
+    moved = Path(shutil.copytree(tiny_chat_model, tmp_path / "base"))
+    artefact.load(lora, device="cpu", base=str(moved))  # the same, elsewhere
+    flip("model.safetensors")(moved)
+    with pytest.raises(ArtefactError, match="now holds other weights"):
+        artefact.load(lora, base=str(moved))
+    with pytest.raises(ArtefactError, match="now holds other weights"):
+        artefact.load(lora, base=str(tiny_plain_model))
+    with pytest.raises(UnknownNameError):
+        artefact.load(lora, base=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja", "config.json"])
+def test_A01_A07_A11_another_tokenizer_or_template_of_the_base_is_refused(
+    lora: Path, tiny_chat_model: Path, tmp_path: Path, name: str
+) -> None:
+    moved = Path(shutil.copytree(tiny_chat_model, tmp_path / "base"))
+    (moved / name).write_text((moved / name).read_text() + "\n")
+    with pytest.raises(ArtefactError, match=f"with other files than are there now: {name}"):
+        artefact.load(lora, base=str(moved))
+
+
+def test_A07_the_template_itself_is_pinned(
+    lora: Path, tiny_chat_model: Path, tmp_path: Path
+) -> None:
+    """Without sums of files, as for a model of the catalogue."""
+    small = dict(manifest.read(lora).small)
+    reseal(lora, small=small | {"files": {}, "template_sha256": "0" * 64})
+    with pytest.raises(ArtefactError, match="another chat template"):
+        artefact.load(lora)
 
 
 def test_A04_a_weight_that_is_not_finite_is_never_saved(
@@ -98,9 +212,6 @@ def test_A04_a_weight_that_is_not_finite_is_never_saved(
     assert not (tmp_path / "m").exists()
 
 
-def test_a_folder_that_exists_is_not_overwritten(
-    saved: tuple[Path, Any], tiny_chat_model: Path
-) -> None:
-    folder, _ = saved
+def test_a_folder_that_exists_is_not_overwritten(lora: Path, tiny_chat_model: Path) -> None:
     with pytest.raises(ArtefactError, match="exists already"):
-        artefact.save(folder, SmallModel.load(str(tiny_chat_model)), {"recipe": {"method": "full"}})
+        artefact.save(lora, SmallModel.load(str(tiny_chat_model)), {"recipe": {"method": "full"}})

@@ -17,6 +17,7 @@ from fiatkit.cli import (
     store,
     tasks,
     tune,
+    verify,
 )
 
 HELP = """FIAT: a large, frozen model reasons; a small, tuned model answers.
@@ -46,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
-for module in (init, doctor, expand, tune, predict, evaluate, compare, report):
+for module in (init, doctor, expand, tune, predict, evaluate, compare, report, verify):
     app.command(module.__name__.rsplit(".", 1)[1])(module.run)
 app.add_typer(exemplars.app, name="exemplars")
 app.add_typer(models.app, name="models")

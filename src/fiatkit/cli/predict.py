@@ -22,6 +22,7 @@ from fiatkit.cli._spending import (
 Artefact = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fiat tune`.")]
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="JSONL or CSV; no target needed.")]
 Out = Annotated[Path, typer.Option(help="Where the predictions go (JSONL).")]
+Base = Annotated[str | None, typer.Option(help="Where its base model lies now, if it was moved.")]
 Store = Annotated[Path, typer.Option(help="Rationale store.")]
 
 
@@ -37,6 +38,7 @@ def run(
     retry: Retry = None,
     strict: Strict = False,
     encoding: Encoding = None,
+    base: Base = None,
 ) -> None:
     """Answer new rows with a tuned model: the rationale first, if it was tuned with one.
 
@@ -48,7 +50,7 @@ def run(
 
     limits = with_flags(Policy(), max_cost, max_calls, max_wait, retry_ambiguous, retry, strict)
     with Bars() as bars:
-        predictions = predict_rows(artefact, rows, out, store, bars, limits, encoding)
+        predictions = predict_rows(artefact, rows, out, store, bars, limits, encoding, base)
     counts = Counter(prediction.status for prediction in predictions)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     console.print(f"{len(predictions)} predictions ({told}): {out}", markup=False, soft_wrap=True)

@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from fiatkit import metrics
 from fiatkit._version import __version__
 from fiatkit.errors import BudgetError
 from fiatkit.experiment import folder
@@ -22,10 +21,11 @@ from fiatkit.experiment.floors import LABELS as FLOOR_LABELS
 from fiatkit.experiment.floors import predict_floor
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress, Silent
+from fiatkit.experiment.scores import score
 from fiatkit.experiment.tuned import tuned_cell
 from fiatkit.recipes import NAMED
 from fiatkit.recipes.predictor import large_answers
-from fiatkit.records import Example, Prediction, Query, Rationale, Score, ScoredRow
+from fiatkit.records import Prediction, Query, Rationale
 
 if TYPE_CHECKING:
     from fiatkit.reasoning import Reasoner, Standing
@@ -178,23 +178,11 @@ def finish_cell(
     record["counts"] = dict(Counter(p.status for p in predictions))
     record.setdefault("history", [])
     record.setdefault("notes", [])
-    scores = score(plan, plan.data.test, predictions)
+    scores = score(plan.task, plan.data.test, predictions)
     target = plan.out / "cells" / cell.folder
     if not (target / "adapter").exists() and target.exists():
         shutil.rmtree(target)
     folder.write_cell(plan, cell, predictions, scores, record)
-
-
-def score(
-    plan: Plan, examples: Sequence[Example], predictions: Sequence[Prediction]
-) -> dict[str, Score]:
-    """All metrics of the task; those that a recipe's predictions do not allow are left out."""
-    rows = [ScoredRow(e, p) for e, p in zip(examples, predictions, strict=True)]
-    task = plan.task
-    return {
-        name: metrics.evaluate(name, rows, task.choices, averaged=task.averaged)
-        for name in task.metrics
-    }
 
 
 def usage_of(rationales: Sequence[Rationale]) -> dict[str, Any]:

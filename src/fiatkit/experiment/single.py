@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fiatkit import artefact, metrics, prompts
+from fiatkit import artefact, prompts
+from fiatkit.artefact import Artefact
 from fiatkit.config import RunConfig
 from fiatkit.errors import ArtefactError, DataError, UsageError
 from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, make_plan
 from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runner import open_reasoner
+from fiatkit.experiment.scores import large_identity, score, to_keep
 from fiatkit.experiment.tuned import preparation, tune_recipe
 from fiatkit.files import read_jsonl
 from fiatkit.models import create_chat_model
@@ -26,6 +28,8 @@ from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Example, Prediction, Query, Rationale, Score, ScoredRow
 from fiatkit.tasks import Task, load_examples, load_queries, load_task
+
+NEEDED = {"fiatkit", "prompts_version", "task", "recipe", "large", "small", "max_length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ def tune_one(
     title = f"{name} on {len(train)} rows, seed {seed}"
     predictor, result, notes = tune_recipe(plan, recipe, train, rationales, seed, progress, title)
     cell = Cell(name, len(train), seed)
-    artefact.save(out, predictor.small, preparation(plan, predictor, cell, train))
+    known = to_keep(plan, predictor, rationales)
+    artefact.save(out, predictor.small, preparation(plan, predictor, cell, train), **known)
     return Tuned(result.best_epoch, result.best_score, plan.task.metrics[0], tuple(notes))
 
 
@@ -83,6 +88,7 @@ class Fitted:
     predictor: Predictor
     large: dict[str, Any]
     prices: dict[str, Price]
+    artefact: Artefact
 
     def predict(
         self,
@@ -96,6 +102,7 @@ class Fitted:
         queries = load_queries(self.task, rows, encoding)
         rationales: dict[str, Rationale] = {}
         if self.recipe.needs_rationales:
+            self._refuse_another_large()
             model = create_chat_model(self.large)
             with Reasoner(
                 self.task,
@@ -109,25 +116,50 @@ class Fitted:
                 rationales = expand(reasoner, queries, progress)
         return self.predictor.predict(queries, rationales)
 
+    def _refuse_another_large(self) -> None:
+        """The small model learnt to read one large model's rationales, and no other's."""
+        wanted, now = self.artefact.manifest.large, large_identity(self.large)
+        for what in ("provider", "model", "revision"):
+            if wanted is not None and wanted[what] != now[what]:
+                raise ArtefactError(
+                    f'"{self.artefact.folder}" was tuned on rationales of the {what} '
+                    f'"{wanted[what]}", but {now["model"]} is now "{now[what]}".',
+                    "Bring the large model back that wrote them, or tune again.",
+                )
 
-def load_fitted(folder: Path) -> Fitted:
+
+def load_fitted(folder: Path, base: str | None = None) -> Fitted:
     """Open an artefact.
+
+    Args:
+        folder: the artefact.
+        base: where its base model lies now; default: where it lay when it was tuned.
 
     Raises:
         ArtefactError: the artefact was made with other prompts, or is damaged.
     """
-    small, prepared = artefact.load(folder)
+    opened = artefact.read(folder)
+    prepared = opened.preparation
+    if missing := NEEDED - prepared.keys():
+        raise ArtefactError(f'"{folder}": its preparation lacks {", ".join(sorted(missing))}.')
     if prepared["prompts_version"] != prompts.VERSION:
         raise ArtefactError(
             f'"{folder}" was tuned with prompts of version {prepared["prompts_version"]}; this '
             f"release writes version {prompts.VERSION}, which the model has not learnt.",
             f"Use fiatkit {prepared['fiatkit']}, or tune again.",
         )
-    task = Task.model_validate(prepared["task"])
-    recipe = Recipe(**prepared["recipe"])
+    try:
+        task = Task.model_validate(prepared["task"])
+        recipe = Recipe(**prepared["recipe"])
+    except (ValueError, TypeError):
+        raise ArtefactError(
+            f'"{folder}" holds a task or a recipe that this release does not know.',
+            f"Use fiatkit {prepared['fiatkit']}.",
+        ) from None
+    small = artefact.load_weights(opened, device="auto", base=base)
     predictor = Predictor(task, recipe, small, max_length=prepared["max_length"])
     prices = {k: Price.model_validate(v) for k, v in prepared.get("prices", {}).items()}
-    return Fitted(task, recipe, predictor, prepared["large"], prices)
+    return Fitted(task, recipe, predictor, prepared["large"], prices, opened)
 
 
 def predict_rows(
@@ -138,9 +170,10 @@ def predict_rows(
     progress: Progress,
     policy: Policy | None = None,
     encoding: str | None = None,
+    base: str | None = None,
 ) -> list[Prediction]:
     """Answer the rows of a file with an artefact and write the predictions."""
-    predictions = load_fitted(folder).predict(rows, store, progress, policy, encoding)
+    predictions = load_fitted(folder, base).predict(rows, store, progress, policy, encoding)
     write_predictions(out, predictions)
     return predictions
 
@@ -163,11 +196,7 @@ def evaluate_file(
         )
     rows = [ScoredRow(e, found.get(e.id) or _absent(e)) for e in examples]
     counts = Counter(row.prediction.status for row in rows)
-    scores = {
-        name: metrics.evaluate(name, rows, task.choices, averaged=task.averaged)
-        for name in task.metrics
-    }
-    return scores, dict(counts)
+    return score(task, examples, [row.prediction for row in rows]), dict(counts)
 
 
 def _absent(example: Example) -> Prediction:

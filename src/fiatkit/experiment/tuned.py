@@ -6,13 +6,13 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from fiatkit import artefact, metrics, prompts, registry
 from fiatkit._version import __version__
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress
+from fiatkit.experiment.scores import to_keep
 from fiatkit.models.local import SmallModel
 from fiatkit.recipes import NAMED, Recipe
 from fiatkit.recipes.predictor import Predictor, training_pairs
@@ -36,7 +36,10 @@ def tuned_cell(
     predictions = predictor.predict([e.query for e in plan.data.test], rationales)
     seconds = time.monotonic() - began
     target = plan.out / "cells" / cell.folder / "adapter"
-    save(plan, predictor, cell, train, target)
+    known = to_keep(plan, predictor, rationales, predictions)
+    if target.exists():  # of an attempt that was stopped before its cell was written
+        shutil.rmtree(target)
+    artefact.save(target, predictor.small, preparation(plan, predictor, cell, train), **known)
     record = {
         "label": predictor.recipe.label,
         "train_groups": len({row.group for row in train}),
@@ -107,15 +110,6 @@ def _told(progress: Progress, title: str) -> Callable[[int, int, float], None]:
         progress.advance(done, f"loss {loss:.3f}")
 
     return step
-
-
-def save(
-    plan: Plan, predictor: Predictor, cell: Cell, train: Sequence[Example], target: Path
-) -> None:
-    """Save the tuned model with its preparation, in place of an unfinished earlier attempt."""
-    if target.exists():
-        shutil.rmtree(target)
-    artefact.save(target, predictor.small, preparation(plan, predictor, cell, train))
 
 
 def preparation(

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from fiatkit.errors import EnvironmentProblem, MissingExtraError, ModelFileError
 from fiatkit.files import write_json
-from fiatkit.models.catalogue import Entry, Told, sha256_of
+from fiatkit.models.catalogue import READ, Entry, Told, sha256_of
 
 PART = re.compile(r"\.gguf$|\.part\d+$|/part\d+\.bin$")
 CHUNK = 4 * 1024 * 1024
@@ -141,13 +141,12 @@ def hub_folder(repository: str, revision: str | None) -> Path:
     """Download config, tokenizer and safetensors of a hub repository, never code or pickles."""
     hub = _hub()
     here_only = not _reachable(hub)
-    wanted = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
     try:
         return Path(
             hub.snapshot_download(
                 repository,
                 revision=revision,
-                allow_patterns=wanted,
+                allow_patterns=list(READ),
                 local_files_only=here_only,
             )
         )

@@ -22,6 +22,8 @@ from fiatkit.errors import EnvironmentProblem, ModelFileError, UnknownNameError,
 
 Told = Callable[[int, int, str], None]
 SOURCES = ("auto", "hub", "packages")
+READ = ("*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt")
+NOT_READ = ("generation_config.json", "complete.json")  # by fiatkit, which sets its own
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
@@ -244,7 +246,7 @@ def resolve_transformers(ref: str) -> tuple[Path, dict[str, str]]:
         folder = hub_folder(name, revision_asked)
         found = {"name": name, "revision": folder.name, "licence": "see the hub"}
     _weights(folder)
-    _refuse_code(folder)
+    _refuse_code_in(folder)
     return folder, found
 
 
@@ -291,17 +293,29 @@ def _weights(folder: Path) -> list[Path]:
     return found
 
 
-def _refuse_code(folder: Path) -> None:
-    """Refuse settings by which transformers would load code, from here or from the hub."""
+def refuse_code(file: Path, value: Any) -> None:
+    """Refuse settings by which a library would load code, from here or from the hub.
+
+    Args:
+        file: where the settings stand, for the message.
+        value: the settings, as JSON gives them.
+
+    Raises:
+        ModelFileError: names the key.
+    """
+    if asked := next(_code_keys(value), None):
+        raise ModelFileError(
+            f'"{file}" asks for code of its own ({asked}); fiatkit runs no code of models.'
+        )
+
+
+def _refuse_code_in(folder: Path) -> None:
     for file in sorted(folder.glob("*.json")):
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
             raise ModelFileError(f'"{file}" is not valid JSON.') from None
-        if asked := next(_code_keys(value), None):
-            raise ModelFileError(
-                f'"{file}" asks for code of its own ({asked}); fiatkit runs no code of models.'
-            )
+        refuse_code(file, value)
 
 
 def _code_keys(value: Any) -> Iterator[str]:
@@ -314,9 +328,23 @@ def _code_keys(value: Any) -> Iterator[str]:
             open_values += current.values()
             for key, inner in current.items():
                 code = key == "auto_map" and isinstance(inner, dict | list | str)
+                code = code or (key == "model_file" and isinstance(inner, str))
                 kernel = "attn_implementation" in key and "/" in json.dumps(inner)
                 if code or kernel or (key == "trust_remote_code" and inner is True):
                     yield key
+
+
+def file_sums(ref: str) -> dict[str, str]:
+    """sha256 of every file of a small model's folder that decides what it computes.
+
+    Empty for a model of the catalogue: its revision is the sum of the one file that it comes from,
+    and what it is converted to may be written in another way by another release of a library.
+    """
+    if ref in ENTRIES:
+        return {}
+    folder, _ = resolve_transformers(ref)
+    names = (file for pattern in READ for file in folder.glob(pattern))
+    return {file.name: _hash_once(file) for file in sorted(names) if file.name not in NOT_READ}
 
 
 def _hash_once(path: Path) -> str:

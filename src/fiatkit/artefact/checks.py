@@ -1,0 +1,159 @@
+"""The files of an artefact before anything reads them: names, kinds, sums, and what they ask for.
+
+An artefact is a flat folder of plain files, JSON and safetensors. All else is refused: nothing
+in it can be run, unpacked, or lead out of its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from fiatkit.artefact import weights
+from fiatkit.errors import ArtefactError, ModelFileError
+from fiatkit.models import catalogue
+
+KINDS = (".safetensors", ".json")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MAX_JSON = 4 * 1024 * 1024
+MAX_FILES = 1000
+WHOLE = "Take a whole copy of the artefact."
+ADAPTER = "adapter_config.json"
+# Keys of adapter_config.json that may differ from peft's own defaults. Others could have it
+# import modules, or compute what fiatkit does not know.
+ADAPTER_KEYS = {
+    *("peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision"),
+    *("inference_mode", "target_modules", "feedforward_modules", "exclude_modules"),
+    *("r", "lora_alpha", "lora_dropout", "init_lora_weights", "use_dora", "use_rslora"),
+    *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern"),
+    *("num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_layers"),
+    *("num_attention_heads", "prompt_tuning_init", "prompt_tuning_init_text"),
+    *("tokenizer_name_or_path", "init_ia3_weights"),
+}
+
+
+def refuse_no_folder(folder: Path) -> None:
+    """Refuse what is not a folder. An archive is not unpacked."""
+    if folder.is_file():
+        raise ArtefactError(
+            f'"{folder}" is a file; an artefact is a folder.',
+            "Archives are not read: unpack it yourself, with a tool that you trust, and give the "
+            "folder.",
+        )
+    if not folder.is_dir():
+        raise ArtefactError(f'There is no folder "{folder}".', "`fiat tune` makes one.")
+
+
+def check_files(folder: Path, sums: Mapping[str, str], manifest: str) -> None:
+    """Every file of the manifest is there, plain and unchanged, and there is no other.
+
+    Raises:
+        ArtefactError: names the file.
+    """
+    for name in sums:
+        if not NAME.fullmatch(name) or not name.endswith(KINDS):
+            raise ArtefactError(
+                f'"{folder}": its manifest names "{name[:100]!r}", which no artefact holds.',
+                f"An artefact is a flat folder of {' and '.join(KINDS)} files.",
+            )
+    folded = {name.casefold() for name in (*sums, manifest)}
+    if len(folded) <= len(sums):
+        raise ArtefactError(f'"{folder}": names of its manifest differ in case only.')
+    present = {}
+    for count, file in enumerate(folder.iterdir()):
+        if count > MAX_FILES:
+            raise ArtefactError(f'"{folder}" holds more than {MAX_FILES} files.')
+        present[file.name] = file.lstat().st_mode
+    if odd := sorted(present.keys() ^ {*sums, manifest}):
+        shown = ", ".join(repr(name[:100])[1:-1] for name in odd[:5])
+        raise ArtefactError(f'"{folder}": missing or unexpected files: {shown}.', WHOLE)
+    for name, mode in present.items():
+        if not stat.S_ISREG(mode):
+            raise ArtefactError(f'"{folder / name}" is not a plain file.', WHOLE)
+    for name, digest in sums.items():
+        if catalogue.sha256_of(folder / name) != digest:
+            raise ArtefactError(f'"{folder / name}" was changed since it was saved.', WHOLE)
+
+
+def check_contents(folder: Path, names: Mapping[str, str]) -> None:
+    """Nothing in the files asks for code, and the weights are whole, finite and as configured.
+
+    Raises:
+        ArtefactError: names the file and what is wrong.
+    """
+    rank = None
+    for name in names:
+        if name.endswith(".json"):
+            values = read_json(folder / name)
+            _refuse_code(folder / name, values)
+            if name == ADAPTER:
+                check_adapter_config(folder / name, values)
+                rank = values.get("r")
+    for name in names:
+        if name.endswith(".safetensors"):
+            tensors = weights.read_header(folder / name)
+            if rank is not None:
+                weights.check_rank(folder / name, tensors, rank)
+            weights.refuse_non_finite(folder / name, tensors)
+
+
+def _refuse_code(path: Path, values: Any) -> None:
+    try:
+        catalogue.refuse_code(path, values)
+    except ModelFileError as error:
+        raise ArtefactError(error.message) from None
+
+
+def check_adapter_config(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuse keys by which peft would do more than fiatkit asked it to when it saved.
+
+    Raises:
+        ArtefactError: names the key.
+    """
+    import peft
+
+    kind = str(values.get("peft_type"))
+    config = peft.PEFT_TYPE_TO_CONFIG_MAPPING.get(kind)
+    if config is None:
+        raise ArtefactError(f'"{path}" is of the kind "{kind[:50]}", which peft does not know.')
+    usual: dict[str, Any] = {}
+    for item in fields(config):
+        made = item.default_factory
+        usual[item.name] = item.default if made is MISSING else made()
+    for key, value in values.items():
+        if key not in ADAPTER_KEYS and value and value != usual.get(key):
+            raise ArtefactError(
+                f'"{path}" sets "{key[:50]}", which no adapter of fiatkit does.',
+                "It was made by something else, or changed; it is not loaded.",
+            )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds keys and values, each key once.
+
+    Raises:
+        ArtefactError: it is not one, or it is larger than any that fiatkit writes.
+    """
+    with path.open("rb") as file:
+        raw = file.read(MAX_JSON + 1)
+    if len(raw) > MAX_JSON:
+        raise ArtefactError(f'"{path}" has more than {MAX_JSON:,} bytes.')
+    try:
+        found = json.loads(raw, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ArtefactError(f'"{path}" is damaged.')
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found

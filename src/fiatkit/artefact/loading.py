@@ -1,0 +1,137 @@
+"""From a folder back to a tuned model, after every file of it was checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fiatkit import registry
+from fiatkit.artefact import checks, manifest
+from fiatkit.artefact.manifest import Manifest
+from fiatkit.artefact.saving import METHODS, PREPARATION, template_sum
+from fiatkit.errors import ArtefactError
+from fiatkit.models import catalogue
+
+if TYPE_CHECKING:
+    from fiatkit.models.local import SmallModel
+
+SAME_BASE = "Bring the model back that was tuned, or tune again."
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A folder whose every file was checked. Its base model was not looked for yet."""
+
+    folder: Path
+    manifest: Manifest
+    preparation: dict[str, Any]
+
+    @property
+    def base(self) -> str:
+        """The base model as it was named when it was tuned."""
+        return str(self.preparation["small"])
+
+
+def read(folder: Path) -> Artefact:
+    """Check an artefact without its base model: every file, and what is in it.
+
+    Raises:
+        ArtefactError: it is of a newer format, or a file is missing, changed, odd, damaged, asks
+            for code, or holds weights that are not finite or not as configured.
+    """
+    checks.refuse_no_folder(folder)
+    found = manifest.read(folder)
+    checks.check_files(folder, found.files, manifest.MANIFEST)
+    checks.check_contents(folder, found.files)
+    preparation = checks.read_json(folder / PREPARATION) if PREPARATION in found.files else {}
+    recipe = preparation.get("recipe")
+    if not isinstance(recipe, dict) or recipe.get("method") != found.method:
+        raise ArtefactError(f'"{folder}": its {PREPARATION} does not fit its manifest.')
+    return Artefact(folder, found, preparation)
+
+
+def load(
+    folder: Path, *, device: str = "auto", base: str | None = None
+) -> tuple[SmallModel, dict[str, Any]]:
+    """Load an artefact after checking every file of it, and of its base.
+
+    Args:
+        folder: the artefact.
+        device: as for `SmallModel.load`.
+        base: where the base model lies now; default: where it lay when it was tuned.
+
+    Returns:
+        The tuned model and its preparation.
+
+    Raises:
+        ArtefactError: the artefact is refused (see `read`), or the base has other weights,
+            another tokenizer or another template than the one that was tuned.
+        UnknownNameError: there is no such base.
+    """
+    artefact = read(folder)
+    return load_weights(artefact, device=device, base=base), artefact.preparation
+
+
+def load_weights(artefact: Artefact, *, device: str, base: str | None = None) -> SmallModel:
+    """Load the base of an artefact that was read, and what was tuned on top of it."""
+    from fiatkit.models.local import SmallModel
+
+    wanted, ref = artefact.manifest.small, base or artefact.base
+    check_base(artefact, ref)
+    small = SmallModel.load(ref, device=device)
+    if "template_sha256" in wanted and template_sum(small.tokenizer) != wanted["template_sha256"]:
+        raise ArtefactError(
+            f'"{artefact.folder}" was tuned with another chat template than {ref} now has.',
+            SAME_BASE,
+        )
+    method = registry.get(METHODS, artefact.manifest.method)
+    try:
+        small.model = method.load(small.model, artefact.folder)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        first = str(error).strip().splitlines()[0][:300]
+        raise ArtefactError(f'"{artefact.folder}" does not fit its base: {first}') from None
+    _check_complete(small.model, artefact)
+    small.model.eval()
+    return small
+
+
+def check_base(artefact: Artefact, ref: str) -> None:
+    """The base has the weights that it had, and the same tokenizer, template and settings.
+
+    Raises:
+        ArtefactError: it has others; names the files.
+        UnknownNameError: there is no model `ref`.
+    """
+    wanted = artefact.manifest.small
+    _, identity = catalogue.resolve_transformers(ref)
+    if identity["revision"] != wanted["revision"]:
+        raise ArtefactError(
+            f'"{artefact.folder}" was tuned on {wanted["name"]} ({wanted["revision"][:12]}), but '
+            f"{ref} now holds other weights ({identity['revision'][:12]}).",
+            SAME_BASE,
+        )
+    sums: dict[str, str] = wanted.get("files", {})
+    now = catalogue.file_sums(ref) if sums else {}
+    if odd := sorted(name for name in sums.keys() | now.keys() if sums.get(name) != now.get(name)):
+        raise ArtefactError(
+            f'"{artefact.folder}" was tuned on {ref} with other files than are there now: '
+            f"{', '.join(odd[:5])}.",
+            SAME_BASE,
+        )
+
+
+def _check_complete(model: Any, artefact: Artefact) -> None:
+    """Each weight of an adapter came from the file: peft fills in what is missing, in silence."""
+    from fiatkit.artefact.weights import read_header
+
+    file = artefact.folder / "adapter_model.safetensors"
+    if not hasattr(model, "peft_config") or not file.is_file():
+        return
+    import peft
+
+    kept = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    shapes = {name: tuple(weight.shape) for name, weight in kept.items()}
+    held = {name: tensor.shape for name, tensor in read_header(file).items()}
+    if odd := sorted(n for n in shapes.keys() | held.keys() if shapes.get(n) != held.get(n)):
+        raise ArtefactError(f'"{file}" does not fit its adapter_config.json: "{odd[0]}".')

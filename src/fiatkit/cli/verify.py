@@ -1,0 +1,78 @@
+"""fiat verify: check an artefact and tell what is in it, before it is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fiatkit.artefact import Artefact
+
+Folder = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fiat tune`.")]
+Base = Annotated[str | None, typer.Option(help="Where its base model lies now, if it was moved.")]
+
+
+def run(artefact: Folder, base: Base = None) -> None:
+    """Check every file of an artefact and tell what it is; exit 2 if anything is wrong.
+
+    Example:  fiat verify my-model
+    """
+    from fiatkit import artefact as artefacts
+    from fiatkit.cli._console import console
+    from fiatkit.errors import UnknownNameError
+    from fiatkit.report.text import one_line
+
+    found = artefacts.read(artefact)
+    for title, value in _facts(found):
+        console.print(f"{title}: {one_line(value)}", markup=False, soft_wrap=True)
+    ref = base or found.base
+    try:
+        artefacts.check_base(found, ref)
+        told = f"Its base, {ref}, is the one that was tuned."
+    except UnknownNameError:
+        told = f'Its base "{ref}" is not here; --base says where it lies.'
+    count = len(found.manifest.files)
+    console.print(f"{count} files, all intact. {one_line(told)}", markup=False, soft_wrap=True)
+
+
+def _facts(found: Artefact) -> Iterator[tuple[str, str]]:
+    manifest, prepared = found.manifest, found.preparation
+    task, recipe = prepared.get("task", {}), prepared["recipe"]
+    yield "artefact", f"{found.folder} (format {manifest.format})"
+    yield "task", f"{task.get('name')} ({task.get('description') or 'no description'})"
+    if labels := task.get("labels"):
+        yield "labels", ", ".join(labels)
+    yield "recipe", f"{recipe.get('name')}: {recipe.get('label')}; method {manifest.method}"
+    yield "base", _model(manifest.small)
+    large = manifest.large or prepared.get("large")
+    yield "large model", _model(large) if large else "none: rows go nowhere"
+    if data := manifest.data or prepared.get("tuned_on"):
+        yield "tuned on", f"{data['rows']} rows, seed {data['seed']}"
+    for split, by_metric in manifest.scores.items():
+        for name, score in by_metric.items():
+            yield f"{split} {name}", _score(score)
+    yield (
+        "made with",
+        ", ".join(f"{name} {v}" for name, v in manifest.versions.items())
+        or (f"fiatkit {prepared.get('fiatkit', 'unknown')}"),
+    )
+
+
+def _model(values: Mapping[str, Any]) -> str:
+    """A model's name, where it computes, its revision, its licence; as far as they are known."""
+    name = values.get("name") or values.get("model") or "unnamed"
+    place = values.get("endpoint") or values.get("base_url") or values.get("provider") or ""
+    revision = str(values.get("revision") or "")[:12]
+    licence = str(values.get("licence") or "")
+    parts = [place and f"at {place}", revision, licence and f"licence: {licence}"]
+    return ", ".join([str(name), *filter(None, parts)])
+
+
+def _score(score: Mapping[str, Any]) -> str:
+    from fiatkit.report.text import number
+
+    low, high = number(score["low"]), number(score["high"])
+    return f"{number(score['value'])} [{low}, {high}] on {score['n']} rows"

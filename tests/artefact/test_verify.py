@@ -1,0 +1,39 @@
+"""fiat verify: what an artefact tells of itself, and that it leaves with 2 where something is wrong."""
+
+import json
+from pathlib import Path
+
+from tests.artefact.conftest import reseal
+from tests.command import fiat
+
+from fiatkit.artefact import manifest
+
+
+def test_verify_tells_what_an_artefact_is(lora: Path) -> None:
+    shown = fiat(lora.parent, "verify", "model")
+    assert "task: toy" in shown
+    assert "labels: warm, cold" in shown
+    assert "method lora" in shown
+    assert "dev accuracy: 62.0 [54.1, 69.1] on 200 rows" in shown
+    assert "large model: none" in shown
+    assert "is the one that was tuned" in shown
+    assert "3 files, all intact" in shown
+
+
+def test_verify_shows_where_rows_would_go_and_no_terminal_commands(lora: Path) -> None:
+    path = lora / "preparation.json"
+    values = json.loads(path.read_text())
+    values["large"] = {"provider": "openai_compatible", "model": "m", "base_url": "http://evil/v1"}
+    values["task"]["name"] = "toy\x1b[2J"
+    values["small"] = "nowhere"
+    path.write_text(json.dumps(values))
+    reseal(lora)
+    shown = fiat(lora.parent, "verify", "model")
+    assert "large model: m, at http://evil/v1" in shown
+    assert "\x1b" not in shown
+    assert 'Its base "nowhere" is not here' in shown
+
+
+def test_A01_verify_leaves_with_2(lora: Path) -> None:
+    (lora / manifest.MANIFEST).write_text("{}")
+    assert "is damaged" in fiat(lora.parent, "verify", "model", code=2)
