@@ -24,7 +24,7 @@ demo: setup
 test: setup
 	$(BIN)/fiat models get smollm2-135m
 	$(BIN)/fiat models get qwen2.5-coder-0.5b
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,21 +34,25 @@ COMMANDS = (
 )
 
 
+SHOWN = {"COLUMNS": "90", "TERMINAL_WIDTH": "90", "TERM": "dumb", "NO_COLOR": "1"}
+
+
 def page() -> str:
     """The page's text."""
-    parts = ["# Commands\n\nMade by `make docs` from each command's `--help`.\n"]
-    environment = os.environ | {
-        "COLUMNS": "90",
-        "TERM": "dumb",
-        "NO_COLOR": "1",
-        "TERMINAL_WIDTH": "90",
-    }
+    os.environ.update(SHOWN)
     for key in ("CI", "GITHUB_ACTIONS", "FORCE_COLOR"):
-        environment.pop(key, None)
+        os.environ.pop(key, None)
+    from typer.testing import CliRunner  # noqa: PLC0415  reads the environment
+
+    from fiatkit.cli._app import app  # noqa: PLC0415
+
+    runner = CliRunner()
+    parts = ["# Commands\n\nMade by `make docs` from each command's `--help`.\n"]
     for command in COMMANDS:
-        words = [str(Path(sys.executable).with_name("fiat")), *command.split(), "--help"]
-        shown = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-        text = "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
+        shown = runner.invoke(app, [*command.split(), "--help"], prog_name="fiat")
+        if shown.exit_code:
+            sys.exit(f"fiat {command} --help: {shown.output}")
+        text = "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
         parts.append(f"## {' '.join(['fiat', *command.split()])}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 

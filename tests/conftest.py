@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,21 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 NEEDED = ("smollm2-135m", "qwen2.5-coder-0.5b")
+
+
+def share_cores() -> None:
+    """Give each worker of pytest-xdist, and all that it starts, cores of its own: torch and
+    llama.cpp take as many threads as they may use cores, and two such pools on the same cores
+    wait for each other most of the time."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and sys.platform == "linux":
+        cores = sorted(os.sched_getaffinity(0))
+        each = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        mine = cores[int(worker.removeprefix("gw")) % len(cores) :: each]
+        os.sched_setaffinity(0, mine)
+
+
+share_cores()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,15 +1,13 @@
 """A user's mistake is one clear message on stderr, without a traceback, with the right exit code."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.command import run
 
 from fiatkit.config import read_config
 from fiatkit.experiment import make_plan
 
-FIAT = str(Path(sys.executable).with_name("fiat"))
 TASK = """
 version: 1
 name: toy
@@ -29,10 +27,6 @@ small: {model: smollm2-135m}
 ROWS = "id,text,label\n" + "".join(f"{i},text number {i},{'ab'[i % 2]}\n" for i in range(40))
 
 
-def fiat(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([FIAT, *words], cwd=folder, capture_output=True, text=True, timeout=120)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "task.yaml").write_text(TASK)
@@ -42,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def mistake(folder: Path, *words: str, code: int = 2) -> str:
-    done = fiat(folder, *words)
+    done = run(folder, *words)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return " ".join(done.stderr.split())
@@ -87,7 +81,7 @@ def test_label_outside_the_set_names_file_line_and_nearest(folder: Path) -> None
 def test_doctor_tells_the_same_problem(folder: Path) -> None:
     (folder / "run.yaml").write_text(RUN + "recipes: [icl]\n")
     (folder / "rows.csv").write_text(ROWS + "99,,a\n")
-    done = fiat(folder, "doctor", "run.yaml")
+    done = run(folder, "doctor", "run.yaml")
     assert done.returncode == 2
     assert "problem" in done.stdout
     assert "rows.csv" in done.stdout
@@ -98,7 +92,7 @@ def test_doctor_tells_every_problem(folder: Path) -> None:
     (folder / "rows.csv").write_text(ROWS + "99,,a\n")
     run = RUN.replace("smollm2-135m", "smolm2-135m") + "sizes: [1000]\n"
     (folder / "run.yaml").write_text(run.replace("scripted", "scripted, modle: x"))
-    done = fiat(folder, "doctor", "run.yaml")
+    done = run(folder, "doctor", "run.yaml")
     assert done.returncode == 2, done.stderr
     for told in ("1 bad row", "1000 training rows", '"smolm2-135m"', 'unknown key "modle"'):
         assert told in done.stdout
@@ -122,11 +116,11 @@ def test_I08_an_encoding_is_named_on_the_command_line(folder: Path) -> None:
     words = ("evaluate", "p.jsonl", "--gold", "gold.csv", "--task", "task.yaml")
     assert "--encoding latin-1" in mistake(folder, *words)
     assert "there is no encoding" in mistake(folder, *words, "--encoding", "latin-one")
-    done = fiat(folder, *words, "--encoding", "cp1252")
+    done = run(folder, *words, "--encoding", "cp1252")
     assert done.returncode == 0, done.stderr
     assert "50.0" in done.stdout
     (folder / "mail.csv").write_bytes(ROWS.replace("text number", "grüße").encode("cp1252"))
-    assert fiat(folder, "init", "mail.csv", "--out", "x", "--encoding", "cp1252").returncode == 0
+    assert run(folder, "init", "mail.csv", "--out", "x", "--encoding", "cp1252").returncode == 0
     plan = make_plan(read_config(folder / "x" / "run.yaml"))
     assert plan.data.train[0].query.fields["text"].startswith("grüße")
 
@@ -135,7 +129,7 @@ def test_debug_shows_the_traceback_without_secrets_and_keeps_the_exit_code(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_API_KEY", "swordfish-1234")
-    done = fiat(folder, "compare", "swordfish-1234.yaml", "--debug")
+    done = run(folder, "compare", "swordfish-1234.yaml", "--debug")
     assert done.returncode == 2
     assert "Traceback" in done.stderr and "SettingsError" in done.stderr
     assert "swordfish" not in done.stderr

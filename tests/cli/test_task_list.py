@@ -1,22 +1,16 @@
 """fiat tasks: what is listed can be shown, and what is shown is a task."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.command import run
 
 from fiatkit.tasks import load_task, task_names, template_names, template_task
 
-FIAT = str(Path(sys.executable).with_name("fiat"))
-
 
 def fiat(*words: str, columns: int = 100) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": str(columns)}
-    return subprocess.run(
-        [FIAT, *words], capture_output=True, text=True, timeout=60, env=environment
-    )
+    return run(Path.cwd(), *words, COLUMNS=str(columns))
 
 
 @pytest.mark.parametrize("columns", [80, 180])

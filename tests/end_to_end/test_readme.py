@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fiatkit.reasoning import RationaleStore
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "examples" / "hotel_reviews"
@@ -31,24 +33,36 @@ def test_there_are_fewer_than_ten_commands() -> None:
     assert 0 < len(commands) < 10
 
 
-@pytest.mark.weights
-def test_the_commands_run_as_they_stand(tmp_path: Path) -> None:
-    for name in ("reviews.csv", "new_reviews.csv"):
-        shutil.copy(EXAMPLE / name, tmp_path)
-    for name in ("task.yaml", "run.yaml"):
-        (tmp_path / name).write_text(block(name), encoding="utf-8")
+def run(command: list[str], folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euc", block("commands")],
-        cwd=tmp_path,
+        command,
+        cwd=folder,
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
         timeout=900,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def completions(folder: Path) -> int:
+    with RationaleStore.read_only(folder / "runs" / "rationales.sqlite") as store:
+        assert store.verify() == []
+        return int(store.status()["completions"])
+
+
+@pytest.mark.weights
+def test_the_commands_and_then_the_python_run_as_they_stand(tmp_path: Path) -> None:
+    """Both in one folder, as somebody who reads on would: the second pays for nothing again."""
+    for name in ("reviews.csv", "new_reviews.csv"):
+        shutil.copy(EXAMPLE / name, tmp_path)
+    for name in ("task.yaml", "run.yaml"):
+        (tmp_path / name).write_text(block(name), encoding="utf-8")
+    told = run(["bash", "-euc", block("commands")], tmp_path)
     for name in ("icl", "instruct", "fiat"):
-        assert name in done.stdout
+        assert name in told
     assert (tmp_path / "runs" / "run" / "report.html").is_file()
     lines = (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     answers = [json.loads(line) for line in lines]
@@ -56,19 +70,9 @@ def test_the_commands_run_as_they_stand(tmp_path: Path) -> None:
     assert {a["answer"] for a in answers if a["status"] == "ok"} <= {"room", "food", "staff"}
     assert sum(a["status"] == "ok" for a in answers) >= 3
 
-
-@pytest.mark.weights
-def test_the_python_runs_as_it_stands(tmp_path: Path) -> None:
-    for name in ("reviews.csv", "new_reviews.csv", "task.yaml"):
-        shutil.copy(EXAMPLE / name, tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", block("python")],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Best: " in done.stdout
-    assert "fiat on 20 rows" in done.stdout
-    assert "\n104 " in done.stdout
+    paid = completions(tmp_path)
+    told = run([sys.executable, "-c", block("python")], tmp_path)
+    assert "Best: " in told
+    assert "fiat on 20 rows" in told
+    assert "\n104 " in told
+    assert completions(tmp_path) == paid

@@ -1,12 +1,9 @@
 """`fiat compare` with an encoder-decoder as the small model."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-FIAT = str(Path(sys.executable).with_name("fiat"))
+from tests.command import fiat
 
 
 def test_compare_with_an_encoder_decoder(
@@ -17,15 +14,7 @@ def test_compare_with_an_encoder_decoder(
     text = text.replace("[icl, lora, instruct, fiat, finetune]", "[icl, fiat, finetune]")
     text = text.replace("sizes: [8, 16]", "sizes: [8]").replace("seeds: [0, 1]", "seeds: [0]")
     run.write_text(text)
-    done = subprocess.run(
-        [FIAT, "compare", "run.yaml"],
-        cwd=run_folder,
-        env=os.environ | {"COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    fiat(run_folder, "compare", "run.yaml")
     cells = run_folder / "runs" / "run" / "cells"
     for name in ("fiat-n8-s0", "finetune-n8-s0"):
         record = json.loads((cells / name / "cell.json").read_text())

@@ -1,24 +1,18 @@
 """fiat doctor --show: rows as both models will see them, token by token, without spending."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.command import run
 
 from fiatkit.config import read_config
 from fiatkit.experiment import make_plan
 from fiatkit.experiment.rows import show_rows, token_texts
 from fiatkit.models.local import SmallModel
 
-FIAT = str(Path(sys.executable).with_name("fiat"))
-
 
 def fiat(folder: Path, *words: str) -> str:
-    wide = os.environ | {"COLUMNS": "300", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [FIAT, *words], cwd=folder, env=wide, capture_output=True, text=True, timeout=300
-    )
+    done = run(folder, *words, COLUMNS="300")
     assert done.returncode == 0, done.stderr
     return done.stdout
 

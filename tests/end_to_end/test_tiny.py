@@ -1,21 +1,9 @@
 """Every command on a tiny model made here and a scripted large one, as a user types them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-FIAT = str(Path(sys.executable).with_name("fiat"))
-
-
-def fiat(folder: Path, *words: str) -> str:
-    wide = os.environ | {"COLUMNS": "200"}
-    done = subprocess.run(
-        [FIAT, *words], cwd=folder, env=wide, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.command import fiat
 
 
 def cells(folder: Path) -> dict[str, bytes]:
