@@ -88,6 +88,8 @@ def tune_recipe(
     )
     notes += [f"{count} training rows skipped: {why}" for why, count in result.skipped.items()]
     notes += [note for note in [serving(recipe, settings)] if note]
+    if not small.packs:
+        notes.append("Rows are padded: this architecture cannot share what rows begin with.")
     return predictor, result, notes
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fiatkit.models._padding import lengths_of, pad, real
+from fiatkit.models._scoring import Reading, padded_batches, score_branches
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,19 @@ class Causal:
         found: torch.Tensor = self.model(input_ids=ids).logits[0, len(prompt) - 1 :]
         return found
 
+    @staticmethod
+    def batches(rows: Sequence[Ids], tokens: int, extra: int = 0) -> Iterator[list[int]]:
+        """Indices in batches of like length, each at most `tokens` with its padding."""
+        return padded_batches(rows, tokens, extra)
+
+    def score(self, rows: Sequence[Ids], targets: Sequence[Ids]) -> torch.Tensor:
+        """Summed log-probability of each target, stop token included, after each prompt.
+
+        Returns:
+            float64 [n, targets].
+        """
+        return score_branches(self, rows, targets)
+
     def before_targets(self, rows: Sequence[tuple[Ids, Ids]]) -> torch.Tensor:
         """Hidden states from which each target token of (prompt, target) rows is predicted.
 
@@ -66,7 +80,7 @@ class Causal:
         found: torch.Tensor = self.hidden(input_ids=ids, use_cache=False).last_hidden_state
         return found[lines, places]
 
-    def read(self, prompts: Sequence[Ids]) -> CausalReading:
+    def read(self, prompts: Sequence[Ids]) -> Reading:
         """Compute prompts, padded at the right, where causal attention never looks."""
         import torch
 

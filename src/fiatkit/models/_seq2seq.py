@@ -3,11 +3,12 @@ writes the answer behind its start token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fiatkit.errors import ModelFileError
 from fiatkit.models._padding import lengths_of, pad, real
+from fiatkit.models._scoring import padded_batches, score_branches
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +59,19 @@ class EncoderDecoder:
         begun = torch.tensor([[self._start, *target[:-1]]], device=self.device)
         found: torch.Tensor = self.model(input_ids=ids, decoder_input_ids=begun).logits[0]
         return found
+
+    @staticmethod
+    def batches(rows: Sequence[Ids], tokens: int, extra: int = 0) -> Iterator[list[int]]:
+        """Indices in batches of like length, each at most `tokens` with its padding."""
+        return padded_batches(rows, tokens, extra)
+
+    def score(self, rows: Sequence[Ids], targets: Sequence[Ids]) -> torch.Tensor:
+        """Summed log-probability of each target, stop token included, after each prompt.
+
+        Returns:
+            float64 [n, targets].
+        """
+        return score_branches(self, rows, targets)
 
     def before_targets(self, rows: Sequence[tuple[Ids, Ids]]) -> torch.Tensor:
         """Hidden states from which each target token of (prompt, target) rows is predicted.

@@ -6,7 +6,8 @@ control tokens, everything else as literal text. Only a rationale may be cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from fiatkit.models import catalogue
 from fiatkit.models._causal import Causal
 from fiatkit.models._chat import scaffold, template_of, tokens_of
 from fiatkit.models._devices import choose as choose_device
-from fiatkit.models._devices import cores, exact, memory_told, precision
+from fiatkit.models._devices import cores, memory_told, precision
 from fiatkit.models._literal import Literal
-from fiatkit.models._padding import lengths_of, pad, real
+from fiatkit.models._lora import fused_lora
+from fiatkit.models._packed import CannotPackError
+from fiatkit.models._packed_causal import PackedCausal
 from fiatkit.models._prompted import PromptedCausal, PromptedEncoderDecoder, is_prompted
 from fiatkit.models._seq2seq import EncoderDecoder
 from fiatkit.records import Message, SmallPrompt
@@ -54,6 +57,7 @@ class SmallModel:
         context: most tokens that the model can read.
         stop_id: the token that ends an answer.
         has_template: whether prompts go through a chat template.
+        packs: whether rows that begin alike are computed together; not every architecture can.
     """
 
     def __init__(self, model: Any, tokenizer: Any, identity: dict[str, str]) -> None:
@@ -64,8 +68,10 @@ class SmallModel:
         self.context = int(getattr(model.config, "max_position_embeddings", 2048))
         template = template_of(tokenizer)
         self.has_template = template is not None
+        self.packs = False
         self._before, self._after, self.stop_id = self._frame(template)
         self._check_head()
+        self.packs = self.check_packing(_toy_rows(self.stop_id))
 
     @classmethod
     def load(cls, ref: str, *, device: str = "auto") -> SmallModel:
@@ -160,7 +166,9 @@ class SmallModel:
         if is_prompted(self.model):
             prompted = is_encoder_decoder(core.config)
             return (PromptedEncoderDecoder if prompted else PromptedCausal)(self.model)
-        return EncoderDecoder(core) if is_encoder_decoder(core.config) else Causal(core)
+        if is_encoder_decoder(core.config):
+            return EncoderDecoder(core)
+        return PackedCausal(core) if self.packs else Causal(core)
 
     @property
     def device(self) -> Any:
@@ -194,6 +202,36 @@ class SmallModel:
                 "Use another small model.",
             )
 
+    def check_packing(self, rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> bool:
+        """Whether packing gives these (prompt, target) rows the states that each has alone.
+
+        Where it does not, rows are padded from now on.
+        """
+        import torch
+
+        core = self.core
+        random = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in core.modules())
+        if random or is_encoder_decoder(core.config):
+            return False
+        plain, packed = Causal(core), PackedCausal(core)
+        prompts, targets = ([row[i] for row in rows] for i in (0, 1))
+        try:
+            with torch.inference_mode(), self.fused():
+                alone = torch.cat([plain.before_targets([row]) for row in rows]).float()
+                together = packed.before_targets(rows).float()
+                scores = torch.cat([plain.score([prompt], targets) for prompt in prompts])
+                branches = packed.score(prompts, targets)
+        except (CannotPackError, TypeError, ValueError, AttributeError, KeyError, IndexError):
+            self.packs = False
+        else:
+            same = torch.allclose(alone, together, atol=1e-2 * float(alone.abs().max()))
+            self.packs = same and torch.allclose(scores, branches, atol=0.1, rtol=1e-2)
+        return self.packs
+
+    def fused(self) -> contextlib.AbstractContextManager[int]:
+        """A block in which LoRA's layers compute in one step each, with the same numbers."""
+        return fused_lora(self.model)
+
     def score_labels(
         self, prompts: Sequence[Encoded], labels: Sequence[str], *, batch_tokens: int
     ) -> np.ndarray:
@@ -213,34 +251,14 @@ class SmallModel:
         import numpy as np
         import torch
 
+        ids = [prompt.ids for prompt in prompts]
         targets = [self.encode_target(label) for label in labels]
         found = np.zeros((len(prompts), len(labels)))
-        with torch.inference_mode():
-            for batch in batches([len(p.ids) for p in prompts], batch_tokens):
-                rows = [prompts[index].ids for index in batch]
-                found[batch] = self._score(rows, targets).cpu().numpy()
+        with torch.inference_mode(), self.fused():
+            for batch in self.network.batches(ids, batch_tokens, extra=sum(map(len, targets))):
+                rows = [ids[index] for index in batch]
+                found[batch] = self.network.score(rows, targets).cpu().numpy()
         return found
-
-    def _score(
-        self, rows: Sequence[tuple[int, ...]], targets: Sequence[tuple[int, ...]]
-    ) -> torch.Tensor:
-        import torch
-
-        count, width = len(targets), max(map(len, targets))
-        reading = self.network.read(rows)
-        first = torch.log_softmax(exact(self.logits(reading.last)), dim=-1)
-        sums = first[:, torch.tensor([t[0] for t in targets], device=first.device)]
-        if width == 1:
-            return sums
-        branch = pad([target[:-1] for target in targets]).to(self.device)
-        wanted = pad([target[1:] for target in targets]).to(first.device)
-        ours = real(lengths_of(targets, first.device) - 1, width - 1).repeat(len(rows), 1)
-        reading.repeat(count)
-        hidden = reading.extend(branch.repeat(len(rows), 1))
-        logs = torch.log_softmax(exact(self.logits(hidden[ours.to(self.device)])), dim=-1)
-        chosen = torch.zeros(ours.shape, dtype=torch.float64, device=first.device)
-        chosen[ours] = logs.gather(1, wanted.repeat(len(rows), 1)[ours][:, None])[:, 0]
-        return sums + chosen.sum(1).view(len(rows), count)
 
     def generate(
         self, prompts: Sequence[Encoded], *, max_new_tokens: int, batch_tokens: int
@@ -252,14 +270,15 @@ class SmallModel:
         """
         import torch
 
+        ids = [prompt.ids for prompt in prompts]
         found: list[tuple[str, bool]] = [("", False)] * len(prompts)
-        with torch.inference_mode():
-            for batch in batches([len(p.ids) for p in prompts], batch_tokens):
-                rows = [prompts[index].ids for index in batch]
-                for index, ids in zip(batch, self._write(rows, max_new_tokens), strict=True):
-                    stopped = ids[-1:] == [self.stop_id]
+        with torch.inference_mode(), self.fused():
+            for batch in self.network.batches(ids, batch_tokens, extra=max_new_tokens):
+                rows = [ids[index] for index in batch]
+                for index, new in zip(batch, self._write(rows, max_new_tokens), strict=True):
+                    stopped = new[-1:] == [self.stop_id]
                     text = self.tokenizer.decode(
-                        ids[:-1] if stopped else ids,
+                        new[:-1] if stopped else new,
                         skip_special_tokens=True,
                         clean_up_tokenization_spaces=False,
                     )
@@ -285,16 +304,14 @@ class SmallModel:
         return written
 
 
-def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, each at most `batch_tokens` with its padding."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and lengths[index] * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+def _toy_rows(stop: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Rows of unequal length that begin alike, some of them longer than others do."""
+    shared, more = tuple(range(3, 15)), tuple(range(2, 12))
+    return [
+        ((*shared, 4, 5), (6, 7, stop)),
+        ((*shared, *more, 9, 3, 3), (6, stop)),
+        ((*shared, *more, 8), (6, 7, 5, stop)),
+    ]
 
 
 def is_encoder_decoder(config: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
 from fiatkit.errors import NonFiniteLossError, UsageError
-from fiatkit.models.local import SmallModel, batches
+from fiatkit.models.local import SmallModel
 from fiatkit.records import TrainingPair
 from fiatkit.tuning.settings import TuningSettings
 
@@ -84,6 +84,7 @@ def tune(
     torch.manual_seed(seed)
     small.model = method.attach(small.model, settings, small.identity["name"])
     began = time.monotonic()
+    small.check_packing(_sample(rows))
     run = _Run(small, settings, method, len(rows), on_progress)
     for epoch in range(1, settings.epochs + 1):
         run.epoch(epoch, list(steps(rows, settings.batch_rows, seed, epoch)), dev_score)
@@ -123,6 +124,13 @@ def encode_rows(
             "Raise tuning.max_length, or look at the rows with `fiat doctor`.",
         )
     return rows, skipped, cut
+
+
+def _sample(rows: Sequence[Row]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The shortest row, one between, and the longest."""
+    order = sorted(rows, key=lambda row: row.length)
+    chosen = dict.fromkeys((order[0], order[len(order) // 2], order[-1]))
+    return [(row.prompt, row.target) for row in chosen]
 
 
 def steps(rows: Sequence[Row], batch_rows: int, seed: int, epoch: int) -> Iterator[list[Row]]:
@@ -218,10 +226,12 @@ class _Run:
         self.small.model.train()
         tokens = sum(len(row.target) for row in rows)
         total = 0.0
-        for part in batches([row.length for row in rows], self.settings.batch_tokens):
-            loss = target_loss(self.small, [rows[index] for index in part]) / tokens
-            self._finite(loss.detach(), rows, "loss")
-            loss.backward()
+        ids = [(*row.prompt, *row.target[:-1]) for row in rows]
+        for part in self.small.network.batches(ids, self.settings.batch_tokens):
+            with self.small.fused():
+                loss = target_loss(self.small, [rows[index] for index in part]) / tokens
+                self._finite(loss.detach(), rows, "loss")
+                loss.backward()
             total += float(loss.detach())
         norm = torch.nn.utils.clip_grad_norm_(self._weights, self.settings.clip)
         self._finite(norm, rows, "gradient")
