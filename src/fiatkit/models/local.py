@@ -211,7 +211,8 @@ class SmallModel:
 
         core = self.core
         random = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in core.modules())
-        if random or is_encoder_decoder(core.config):
+        self.packs = False
+        if random or is_encoder_decoder(core.config) or is_prompted(self.model):
             return False
         plain, packed = Causal(core), PackedCausal(core)
         prompts, targets = ([row[i] for row in rows] for i in (0, 1))
@@ -222,10 +223,9 @@ class SmallModel:
                 scores = torch.cat([plain.score([prompt], targets) for prompt in prompts])
                 branches = packed.score(prompts, targets)
         except (CannotPackError, TypeError, ValueError, AttributeError, KeyError, IndexError):
-            self.packs = False
-        else:
-            same = torch.allclose(alone, together, atol=1e-2 * float(alone.abs().max()))
-            self.packs = same and torch.allclose(scores, branches, atol=0.1, rtol=1e-2)
+            return False
+        same = torch.allclose(alone, together, atol=1e-2 * float(alone.abs().max()))
+        self.packs = same and torch.allclose(scores, branches, atol=0.1, rtol=1e-2)
         return self.packs
 
     def fused(self) -> contextlib.AbstractContextManager[int]:
