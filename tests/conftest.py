@@ -30,8 +30,15 @@ share_cores()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests of real weights where `make test` has not fetched them."""
+    """Skip tests of real weights where `make test` has not fetched them, and of faults that the
+    machine cannot make."""
     from fiatkit.models import catalogue
+    from tests.faults import machine
+
+    for marker in item.iter_markers("faults"):
+        for need in marker.args:
+            if reason := machine.missing(need):
+                pytest.skip(reason)
 
     if item.get_closest_marker("weights"):
         missing = [name for name in NEEDED if not catalogue.is_cached(name)]

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tests.faults.rows import rows_of
+
 ROOT = Path(__file__).parents[2]
 SIZES = {"G": 29, "D": 14, "I": 21, "T": 14, "A": 15, "S": 18, "R": 8}
 ALL = {f"{group}{n:02d}" for group, size in SIZES.items() for n in range(1, size + 1)}
@@ -11,12 +13,8 @@ ALL = {f"{group}{n:02d}" for group, size in SIZES.items() for n in range(1, size
 def rows_with_a_test() -> set[str]:
     found: set[str] = set()
     for file in (ROOT / "tests").rglob("test_*.py"):
-        for name in re.findall(r"def test_([GDITASR]\d\d_\w+)", file.read_text(encoding="utf-8")):
-            span = re.match(r"([GDITASR])(\d\d)_to_[GDITASR](\d\d)", name)
-            if span:
-                group, first, last = span.groups()
-                found |= {f"{group}{n:02d}" for n in range(int(first), int(last) + 1)}
-            found |= set(re.findall(r"(?:^|_)([GDITASR]\d\d)(?=_)", name))
+        for name in re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8")):
+            found |= rows_of(name)
     return found
 
 

@@ -11,7 +11,7 @@ from fiatkit.config import RunConfig
 from fiatkit.data.splits import nested_subset
 from fiatkit.errors import UnknownNameError, UsageError
 from fiatkit.experiment.plan import Plan, make_plan
-from fiatkit.files import write_whole
+from fiatkit.files import check_writable, write_whole
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, draft_rationales
 from fiatkit.records import Completion, Example
@@ -70,6 +70,7 @@ def draft(
             f'"{path}" exists already; it may hold your edits.',
             f"Go on with `fiat exemplars approve {run_file}`, or replace it with --force.",
         )
+    check_writable(path)
     plan = make_plan(config.model_copy(update={"sizes": [1]}))
     rows = _by_id(plan, ids) if ids else choose(plan.task, plan.data.train, count)
     model = create_chat_model(config.large.values_for_provider())

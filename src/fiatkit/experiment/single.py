@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.scores import large_identity, score, to_keep
 from fiatkit.experiment.tuned import preparation, tune_recipe
-from fiatkit.files import read_jsonl
+from fiatkit.files import check_writable, read_jsonl
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, Reasoner
 from fiatkit.reasoning.policy import Policy
@@ -55,8 +56,9 @@ def tune_one(
     recipe = named(name)
     if not recipe.tune:
         raise UsageError(f'The recipe "{name}" tunes nothing.', "Try fiat, instruct or lora.")
-    if out.exists():
+    if os.path.lexists(out):
         raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
+    check_writable(out)
     sizes = [size] if size else ["all"]
     plan = make_plan(config.model_copy(update={"recipes": [name], "sizes": sizes}), frames)
     train = list(plan.data.train) if size is None else plan.train_rows(Cell(name, size, seed))
@@ -173,6 +175,7 @@ def predict_rows(
     base: str | None = None,
 ) -> list[Prediction]:
     """Answer the rows of a file with an artefact and write the predictions."""
+    check_writable(out)
     predictions = load_fitted(folder, base).predict(rows, store, progress, policy, encoding)
     write_predictions(out, predictions)
     return predictions

@@ -9,6 +9,7 @@ from fiatkit.reasoning.reasoner import (
     rationale_request,
     stored_rationales,
 )
+from fiatkit.reasoning.salvage import recover
 from fiatkit.reasoning.store import RationaleStore
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "draft_rationales",
     "draft_request",
     "rationale_request",
+    "recover",
     "stored_rationales",
 ]

@@ -16,6 +16,7 @@ from fiatkit.reasoning.budget import Budget
 from fiatkit.reasoning.caller import Caller, Tally
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.limiter import Pace
+from fiatkit.reasoning.place import within_file_limit
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price, pricing
 from fiatkit.reasoning.stopping import Stopping
@@ -76,7 +77,7 @@ class Engine:
         self.model = model
         self.store = store
         self.policy = policy or Policy()
-        self.workers = min(concurrency or model.slots, model.slots)
+        self.workers = within_file_limit(min(concurrency or model.slots, model.slots))
         budget = Budget(self.policy, pricing(model.identity, prices or {}), model.identity)
         per_minute = self.policy.requests_per_minute, self.policy.tokens_per_minute
         pace = Pace(self.workers, *per_minute, first_pause=first_pause)

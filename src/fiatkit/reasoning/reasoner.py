@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FAILED = {"length": "truncated", "refused": "refused", "empty": "empty"}
 CHOICE_TOKENS = 32
+ROOM_FROM = 200  # queries looked up before a run to judge the room that it needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class Reasoner:
         by_id = {query.id: query for query in queries}
         counts = {"store": 0, "failed": 0}
         began = time.monotonic()
+        self._check_room(queries)
 
         def told(answered: Answered) -> None:
             rationale = rationale_of(self.task, answered)
@@ -157,6 +159,12 @@ class Reasoner:
         requests = ((q.id, rationale_request(self.task, q, sample)) for q in by_id.values())
         self._runner.run(self._engine.answer(requests, told))
         return found
+
+    def _check_room(self, queries: Sequence[Query]) -> None:
+        """Warn if the store's disk may not do for what is missing, judged by the first queries."""
+        first = queries[:ROOM_FROM]
+        if first:
+            self.store.check_room(self.missing(first) * len(queries) // len(first))
 
     def _standing(self, done: int, total: int, counts: dict[str, int], began: float) -> Standing:
         new, seconds = done - counts["store"], time.monotonic() - began

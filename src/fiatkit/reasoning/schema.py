@@ -76,6 +76,23 @@ FIRST = (
 LATER = ("reasoning_tokens", "cost", "reasoning", "logprobs")
 COLUMNS = (*FIRST, *LATER, "sum")
 SELECTED = ", ".join(COLUMNS)
+ATTEMPT = (
+    "key",
+    "pid",
+    "host",
+    "outcome",
+    "possibly_billed",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "started",
+    "ended",
+    "reasoning_tokens",
+    "cost",
+    "run",
+    "model",
+    "batch",
+)
 PLACES = 12
 
 Row = tuple[Any, ...]

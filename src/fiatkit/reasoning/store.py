@@ -9,56 +9,75 @@ requests may have been billed without an answer.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import os
 import socket
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fiatkit.errors import DataError, EnvironmentProblem, StoreCorruptError, StoreLockedError
-from fiatkit.reasoning import schema, transfer
+from fiatkit.errors import (
+    DataError,
+    EnvironmentProblem,
+    FiatError,
+    StoreCorruptError,
+    StoreLockedError,
+)
+from fiatkit.reasoning import checks, place, schema, transfer
+from fiatkit.reasoning.connection import OPEN, RECOVER, connected, explained, reader
 from fiatkit.reasoning.key import canonical, completion_key, request_values
 from fiatkit.reasoning.ledger import Group, Spent, ledger
 from fiatkit.reasoning.schema import SELECTED
 from fiatkit.records import Completion, ModelIdentity, Request, Usage
 
 NO_USAGE = Usage()
+CHECKPOINT_EVERY = 500  # transactions
+BYTES_EACH = 4096  # of an answer, as long as the store holds none
 
 
 class RationaleStore:
     """The answers of large models, by request. Use it as a context manager.
 
-    A file of an older release is copied to `<name>.schema-<n>` and brought up to date.
+    One connection of one process writes; it is also the only one that checkpoints. A file of an
+    older release is copied to `<name>.schema-<n>` and brought up to date. After a failed write
+    nothing more is written: what the disk holds of the last transaction is unknown.
 
     Args:
         path: the file; made, with its folder, if it is not there.
+        steal: take over what another machine has under way on a shared file system.
 
     Raises:
         StoreLockedError: another process writes it.
         StoreCorruptError: the file is damaged, or of a newer release; it is left as it is.
+        EnvironmentProblem: the place cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, steal: bool = False) -> None:
         self.path = path
         self.corrupt = 0
-        self._lock = _lock(path)
+        self._process = os.getpid()
+        self._broken: FiatError | None = None
+        self._transactions = 0
+        self._lock: place.Lock | None = place.Lock(path)
         try:
-            with _explained(path):
-                self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            try:
-                with _explained(path):
-                    self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
+            self._check_whole(self._lock.left)
+            place.make_private(path)
+            with explained(path):
+                self._check()
+                self._db = connected(path)
+                try:
+                    self._prepare(steal)
+                    self._guard = reader(path)
+                except BaseException:
+                    self._db.close()
+                    raise
         except BaseException:
-            os.close(self._lock)
+            self._lock.close()
             raise
+        OPEN.add(self)
 
     @classmethod
     def read_only(cls, path: Path) -> RationaleStore:
@@ -66,11 +85,12 @@ class RationaleStore:
         if not path.is_file():
             raise DataError(f'There is no store "{path}".', "Name it with --store.")
         store = cls.__new__(cls)
-        store.path, store.corrupt, store._lock = path, 0, -1
-        with _explained(path):
-            uri = f"{path.resolve().as_uri()}?mode=ro"
-            store._db = sqlite3.connect(uri, uri=True, isolation_level=None)
+        store.path, store.corrupt, store._lock = path, 0, None
+        store._process, store._broken = os.getpid(), None
+        with explained(path):
+            store._db = store._guard = reader(path)
             schema.view_as_current(store._db, path)
+        OPEN.add(store)
         return store
 
     def __enter__(self) -> RationaleStore:
@@ -80,35 +100,75 @@ class RationaleStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file and let go of the lock."""
-        self._db.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        """Close the file and let go of the lock.
 
-    def _prepare(self) -> None:
-        """Check the file before anything is written into it."""
-        db = self._db
-        schema.version_of(db, self.path)
-        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        As long as a second connection is open, the first does not checkpoint on closing; so the
+        order says whether it does. After a failed write it must not.
+        """
+        if self._process != os.getpid():
+            return
+        for db in (self._db, self._guard) if self._broken else (self._guard, self._db):
+            db.close()
+        if self._lock:
+            if not self._broken and (self._transactions or self._lock.left):
+                self._lock.mark("closed")
+            self._lock.close()
+
+    def _check_whole(self, left: str) -> None:
+        """Refuse a file that has lost what its last writer is known to have put there."""
+        size = self.path.stat().st_size if self.path.exists() else None
+        lost = ""
+        if left and size == 0:
+            lost = "it is empty, though answers were put there"
+        elif (
+            left == "open"
+            and size
+            and not Path(f"{self.path}-wal").exists()
+            and not place.shared_file_system(self.path)
+        ):
+            lost = f'"{self.path.name}-wal", which held the newest answers, is gone'
+        if lost:
+            raise StoreCorruptError(f'The store "{self.path}" is damaged: {lost}.', RECOVER)
+
+    def _check(self) -> None:
+        """Check the file before anything is written into it.
+
+        Where there is a -wal, by a connection that cannot write: another one, on closing, would
+        remove what it cannot read of it.
+        """
+        logged = Path(f"{self.path}-wal").exists()
+        with contextlib.closing((reader if logged else connected)(self.path)) as db:
+            schema.version_of(db, self.path)
+            problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
-            raise StoreCorruptError(
-                f'The store "{self.path}" is damaged: {problem}.',
-                "It was left as it is. Copy it away; `fiat store export` may save what is whole.",
-            )
-        db.execute("PRAGMA synchronous = FULL")
-        schema.bring_up_to_date(db, self.path)
-        db.execute("PRAGMA journal_mode = WAL")
-        self._settle_leases()
+            raise StoreCorruptError(f'The store "{self.path}" is damaged: {problem}.', RECOVER)
 
-    def _settle_leases(self) -> None:
+    def _prepare(self, steal: bool) -> None:
+        db = self._db
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        schema.bring_up_to_date(db, self.path)
+        db.execute(f"PRAGMA journal_mode = {place.journal_for(self.path)}")
+        self._settle_leases(steal)
+        self._version = self._data_version()
+
+    def _settle_leases(self, steal: bool) -> None:
         """Requests of a dead process that never came back may have been carried out and billed.
 
-        Those in a batch are still at the provider's: its answer is fetched by the batch's id.
+        On a local disk our lock proves that their process is dead. Those in a batch are still at
+        the provider's: its answer is fetched by the batch's id.
         """
+        under_way = "outcome = 'leased' AND batch = ''"
+        hosts = self._db.execute(f"SELECT DISTINCT host FROM attempts WHERE {under_way}")
+        others = [host for (host,) in hosts if host != socket.gethostname()]
+        if others and not steal and place.shared_file_system(self.path):
+            raise StoreLockedError(
+                f'The store "{self.path}" has requests of {", ".join(others)} under way.',
+                "If nothing runs there any more: fiat store steal.",
+            )
         self._db.execute(
             "UPDATE attempts SET outcome = 'ambiguous', possibly_billed = 1, ended = ? "
-            "WHERE outcome = 'leased' AND batch = ''",
+            f"WHERE {under_way}",
             (time.time(),),
         )
 
@@ -119,9 +179,11 @@ class RationaleStore:
 
         A row whose checksum does not hold is counted in `corrupt` and taken as absent.
         """
-        row = self._db.execute(
-            f"SELECT {SELECTED} FROM completions WHERE key = ?", (key,)
-        ).fetchone()
+        self._check_process()
+        with explained(self.path):
+            row = self._db.execute(
+                f"SELECT {SELECTED} FROM completions WHERE key = ?", (key,)
+            ).fetchone()
         if row is None:
             return None
         if not schema.intact(row):
@@ -224,15 +286,57 @@ class RationaleStore:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with _explained(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
+        """One durable transaction. After one has failed, none is begun again."""
+        self._check_process()
+        if self._broken:
+            raise self._broken
+        try:
+            with explained(self.path):
+                self._notice_other_writers()
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
+                    raise
+                self._after_commit()
+        except (EnvironmentProblem, StoreCorruptError) as error:
+            self._broken = error
+            raise
+
+    def _after_commit(self) -> None:
+        self._transactions += 1
+        if self._transactions == 1 and self._lock:
+            self._lock.mark("open")
+        if self._transactions % CHECKPOINT_EVERY == 0:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def _notice_other_writers(self) -> None:
+        """The number changes when another connection has written; ours do not change it."""
+        version = self._data_version()
+        if version != self._version:
+            self._version = version
+            place.warn_of_writers(self.path)
+
+    def _data_version(self) -> int:
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise FiatError(
+                f'The store "{self.path}" was opened by process {self._process}; this is a fork '
+                f"of it, process {os.getpid()}.",
+                "Open the store after the fork, in one process.",
+            )
+
+    def check_room(self, rows: int) -> None:
+        """Warn if the disk may not have the room for so many more answers."""
+        held = self._db.execute("SELECT max(seq) FROM completions").fetchone()[0]
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        size = self._db.execute("PRAGMA page_size").fetchone()[0]
+        place.check_room(self.path, rows, pages * size // held if held else BYTES_EACH)
 
     # -- the ledger ------------------------------------------------------------------------------
 
@@ -251,99 +355,62 @@ class RationaleStore:
     # -- looking after it ------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """Counts of answers by kind and model, of attempts by outcome, and tokens."""
-
-        def counts(query: str) -> dict[str, int]:
-            return {str(name): int(count) for name, count in self._db.execute(query)}
-
-        kinds = counts("SELECT finish, count(*) FROM completions GROUP BY finish")
-        spent = self.spent()
-        return {
-            "path": str(self.path),
-            "completions": sum(kinds.values()),
-            "by kind": kinds,
-            "by model": counts(
-                "SELECT json_extract(request, '$.model'), count(*) FROM completions GROUP BY 1"
-            ),
-            "attempts": counts("SELECT outcome, count(*) FROM attempts GROUP BY outcome"),
-            "possibly billed": spent.possibly_billed,
-            "tokens": {
-                "prompt": spent.prompt_tokens,
-                "cached": spent.cached_tokens,
-                "completion": spent.completion_tokens,
-                "reasoning": spent.reasoning_tokens,
-            },
-            "cost": f"${spent.cost}, unknown for {spent.unknown_cost} attempts",
-        }
+        """Counts of answers by kind and model, of attempts by outcome, tokens and cost."""
+        return {"path": str(self.path), **checks.status(self._db)}
 
     def verify(self) -> list[str]:
         """Check the file's structure, every checksum and every key. Returns what is wrong."""
-        problems = [
-            str(row[0]) for row in self._db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"
-        ]
-        for row in self._db.execute(f"SELECT {SELECTED} FROM completions"):
-            if not schema.intact(row):
-                problems.append(f"{row[0]}: the checksum does not hold")
-            elif hashlib.sha256(str(row[1]).encode()).hexdigest() != row[0]:
-                problems.append(f"{row[0]}: the key is not the request's")
-        return problems
+        return list(checks.verify(self._db))
 
     def export(self, path: Path) -> int:
-        """Write all answers as JSON lines, in the order in which they came. Returns how many."""
+        """Write all answers, in the order in which they came. Returns how many.
+
+        Args:
+            path: `*.parquet` for Parquet, any other name for JSON lines.
+        """
         return transfer.export(self._db, path)
 
-    def import_(self, path: Path) -> dict[str, int]:
-        """Add exported answers. What is here already stays; a line whose sum fails is refused.
+    def import_(self, path: Path) -> Counter[str]:
+        """Add exported answers. What is here already stays; all or none are added.
 
         Returns:
             How many were added, present before, and in conflict with what is here.
+
+        Raises:
+            DataError: the file is none, or the checksum of a row does not hold.
         """
-        rows = transfer.read_rows(path)
         with self._writing():
-            return transfer.add(self._db, rows)
+            return transfer.add(self._db, transfer.exported_rows(path))
 
+    def merge(self, path: Path) -> Counter[str]:
+        """Add the answers and the attempts of another store, which nobody may be writing.
 
-def _lock(path: Path) -> int:
-    """Take the writer's lock, which dies with the process."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f'Cannot write the store "{path}": {error.strerror or error}.',
-            "Name another place with --store.",
-        ) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-        os.close(handle)
-        raise StoreLockedError(
-            f'The store "{path}" is locked by {owner}.',
-            "Wait for it to end. Looking (fiat store status) works meanwhile.",
-        ) from None
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
-    return handle
+        Merging it again changes nothing.
 
+        Returns:
+            How many answers were added, present before, in conflict, or damaged, and how many
+            attempts were added.
+        """
+        with (
+            RationaleStore.read_only(path) as other,
+            contextlib.closing(place.Lock(path)),
+            self._writing(),
+        ):
+            return transfer.merge(self._db, other._db)
 
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours; after a failed write nothing is tried again."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        text = str(error)
-        if "malformed" in text or "not a database" in text:
-            raise StoreCorruptError(
-                f'The store "{path}" is damaged: {text}.',
-                "It was left as it is. Restore it from a copy, or name another with --store.",
-            ) from None
-        if isinstance(error, sqlite3.OperationalError):
-            raise EnvironmentProblem(
-                f'The store "{path}" cannot be used: {text}.',
-                "Every answer that was acknowledged is kept. Free disk space or mend the "
-                "permissions, then run the same command again.",
-            ) from None
-        raise
+    def difference(self, other: RationaleStore) -> Iterator[tuple[str, str]]:
+        """Yield ("only in the first" | "only in the second" | "different", key) by key."""
+        return transfer.difference(self._db, other._db)
+
+    def compact(self) -> tuple[int, int]:
+        """Give unused pages back to the disk; nothing is removed. Returns bytes before and after.
+
+        Needs as much room again as the file has while it runs.
+        """
+        with explained(self.path):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            before = self.path.stat().st_size
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._version = self._data_version()
+        return before, self.path.stat().st_size

@@ -1,0 +1,34 @@
+"""Kill -9 at any point: nothing acknowledged is lost, and the ledger agrees with the receipts."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults import child, sweep
+
+LOG = child.ROOT / "build" / "faults" / "sweep.log"
+MINUTES = 55
+
+
+@pytest.mark.faults("strace")
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("pwrite64", 60), ("fdatasync", 25), ("sendto", 9), ("write", 7)],
+)
+def test_G01_a_kill_at_a_system_call_loses_nothing(tmp_path: Path, call: str, number: int) -> None:
+    assert sweep.kill_at(call, number, tmp_path), "the run was over before"
+
+
+@pytest.mark.parametrize("seed", [1000, 1001])
+def test_G01_a_kill_at_a_random_moment_loses_nothing(tmp_path: Path, seed: int) -> None:
+    sweep.kill_at_random(random.Random(seed), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.faults("strace")
+def test_G01_a_kill_at_every_system_call_and_200_random_ones_lose_nothing() -> None:
+    done, left = sweep.sweep(LOG, MINUTES, 200)
+    print(f"{done} points, 0 lost acknowledged rows, ledger difference 0")
+    assert not left, f"{left} points left after {MINUTES} minutes: run it again to go on"
+    assert done > 400
