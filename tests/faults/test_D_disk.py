@@ -48,7 +48,13 @@ def test_D01_a_full_disk_stops_the_run_and_keeps_what_was_acknowledged(tmp_path:
 
 @pytest.mark.faults("strace")
 @pytest.mark.parametrize(
-    ("call", "number"), [("fdatasync", 14), ("fdatasync", 27), ("pwrite64", 90), ("pwrite64", 151)]
+    ("call", "number"),
+    [
+        ("fdatasync", 27),
+        ("pwrite64", 90),
+        pytest.param("fdatasync", 14, marks=pytest.mark.slow),
+        pytest.param("pwrite64", 151, marks=pytest.mark.slow),
+    ],
 )
 def test_D02_an_error_of_the_disk_stops_the_run_and_nothing_is_tried_again(
     tmp_path: Path, call: str, number: int

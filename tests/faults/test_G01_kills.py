@@ -14,15 +14,14 @@ MINUTES = 55
 @pytest.mark.faults("strace")
 @pytest.mark.parametrize(
     ("call", "number"),
-    [("pwrite64", 60), ("fdatasync", 25), ("sendto", 9), ("write", 7)],
+    [("pwrite64", 60), ("fdatasync", 25), ("sendto", 9)],
 )
 def test_G01_a_kill_at_a_system_call_loses_nothing(tmp_path: Path, call: str, number: int) -> None:
     assert sweep.kill_at(call, number, tmp_path), "the run was over before"
 
 
-@pytest.mark.parametrize("seed", [1000, 1001])
-def test_G01_a_kill_at_a_random_moment_loses_nothing(tmp_path: Path, seed: int) -> None:
-    sweep.kill_at_random(random.Random(seed), tmp_path)
+def test_G01_a_kill_at_a_random_moment_loses_nothing(tmp_path: Path) -> None:
+    sweep.kill_at_random(random.Random(1000), tmp_path)
 
 
 @pytest.mark.slow
