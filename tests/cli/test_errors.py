@@ -90,8 +90,8 @@ def test_doctor_tells_the_same_problem(folder: Path) -> None:
 def test_doctor_tells_every_problem(folder: Path) -> None:
     """A bad row, a size, a model and a key of the large model: none hides another."""
     (folder / "rows.csv").write_text(ROWS + "99,,a\n")
-    run = RUN.replace("smollm2-135m", "smolm2-135m") + "sizes: [1000]\n"
-    (folder / "run.yaml").write_text(run.replace("scripted", "scripted, modle: x"))
+    text = RUN.replace("smollm2-135m", "smolm2-135m") + "sizes: [1000]\n"
+    (folder / "run.yaml").write_text(text.replace("scripted", "scripted, modle: x"))
     done = run(folder, "doctor", "run.yaml")
     assert done.returncode == 2, done.stderr
     for told in ("1 bad row", "1000 training rows", '"smolm2-135m"', 'unknown key "modle"'):
