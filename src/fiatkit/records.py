@@ -172,7 +172,8 @@ class Prediction:
 
     `status` is "ok", "failed:<reason>" or "skipped:<reason>"; `answer` is None unless "ok".
     `probabilities` maps each label to its probability, for tasks with a label set scored by the
-    small model. `text` is the answer as written, before parsing.
+    small model. `text` is the answer as written, before parsing. `fallback` is empty, or says why
+    the answer was given without a rationale, as "rationale_truncated".
     """
 
     query_id: str
@@ -180,6 +181,7 @@ class Prediction:
     status: str = "ok"
     probabilities: Mapping[str, float] | None = None
     text: str = ""
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,10 @@ class SmallPrompt:
     def text(self) -> str:
         """The whole prompt as text."""
         return "".join(part.text for part in self.parts)
+
+    def part(self, kind: PartKind) -> Part | None:
+        """The first part of a kind, if there is one."""
+        return next((part for part in self.parts if part.kind == kind), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from fiatkit import artefact, registry
 from fiatkit.errors import ArtefactError, SettingsError, UsageError
 from fiatkit.models.local import Encoded, SmallModel
-from fiatkit.recipes import FIAT, FINE_TUNING, METHODS
+from fiatkit.recipes import FIAT, FINE_TUNING, ICL, METHODS
 from fiatkit.records import Part, SmallPrompt, TrainingPair
 from fiatkit.settings import parse
 from fiatkit.tuning import TuningSettings, tune
@@ -259,10 +259,12 @@ def test_what_vllm_needs_is_told() -> None:
 
 
 def test_a_recipe_is_tuned_by_the_runs_method_unless_it_names_its_own() -> None:
-    assert FIAT.tuned_by("dora").method == "dora"
-    assert FIAT.tuned_by("dora").label == "FIAT: large model's rationale + instruction + DoRA"
-    assert FIAT.tuned_by("lora").label == FIAT.label
-    assert FINE_TUNING.tuned_by("dora") is FINE_TUNING
+    dora = TuningSettings(method="dora")
+    assert FIAT.tuned_by(dora).method == "dora"
+    assert FIAT.tuned_by(dora).label == "FIAT: large model's rationale + instruction + DoRA"
+    assert FIAT.tuned_by(TuningSettings()).label == FIAT.label
+    assert FINE_TUNING.tuned_by(dora) == FINE_TUNING
+    assert ICL.tuned_by(dora) is ICL
 
 
 def test_a_method_that_does_not_exist() -> None:

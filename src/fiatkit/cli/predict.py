@@ -53,4 +53,6 @@ def run(
         predictions = predict_rows(artefact, rows, out, store, bars, limits, encoding, base)
     counts = Counter(prediction.status for prediction in predictions)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    if alone := sum(prediction.fallback != "" for prediction in predictions):
+        told += f"; {alone} without their rationale, which failed"
     console.print(f"{len(predictions)} predictions ({told}): {out}", markup=False, soft_wrap=True)

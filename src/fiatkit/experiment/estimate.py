@@ -114,7 +114,7 @@ def _cell_seconds(plan: Plan, cell: Cell, speed: float) -> float:
     """Seconds of tuning and predicting one cell on the CPU."""
     if cell.is_floor or not NAMED[cell.recipe].tune:
         return 1.0
-    recipe = NAMED[cell.recipe].tuned_by(plan.config.tuning.method)
+    recipe = NAMED[cell.recipe].tuned_by(plan.config.tuning)
     weights = 135e6 if "135m" in plan.config.small.model else 270e6
     pretend = Rationale("", "x" * 3 * RATIONALE_TOKENS, None, "ok", "")
 

@@ -173,6 +173,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "status": p.status,
                 "probabilities": None if p.probabilities is None else dict(p.probabilities),
                 "text": p.text,
+                "fallback": p.fallback,
             }
             for p in predictions
         ),

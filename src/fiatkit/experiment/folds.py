@@ -59,7 +59,9 @@ def _pool(plan: Plan) -> None:
 
 def _predictions(place: Path) -> list[Prediction]:
     return [
-        Prediction(v["id"], v["answer"], v["status"], v["probabilities"], v["text"])
+        Prediction(
+            v["id"], v["answer"], v["status"], v["probabilities"], v["text"], v.get("fallback", "")
+        )
         for v in read_jsonl(place / "predictions.jsonl")
     ]
 

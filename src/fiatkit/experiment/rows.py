@@ -16,7 +16,7 @@ from fiatkit.experiment.estimate import stored
 from fiatkit.experiment.plan import Plan
 from fiatkit.prompts import reasoning_messages, target_text
 from fiatkit.recipes import NAMED, Recipe
-from fiatkit.recipes.predictor import small_prompt
+from fiatkit.recipes.predictor import drops_rationale, small_prompt
 from fiatkit.records import Example, Message, Rationale, SmallPrompt
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class ShownRow:
 
 def shown_recipe(plan: Plan) -> Recipe | None:
     """The recipe whose small model is shown: one with rationales if there is one."""
-    tuned = [NAMED[name] for name in plan.config.recipes if NAMED[name].tune]
+    recipes = [NAMED[name].tuned_by(plan.config.tuning) for name in plan.config.recipes]
+    tuned = [recipe for recipe in recipes if recipe.tune]
     return min(tuned, key=lambda recipe: not recipe.needs_rationales, default=None)
 
 
@@ -104,9 +105,13 @@ def _small_view(
     rationale: Rationale | None,
 ) -> tuple[tuple[Segment, ...], list[str]]:
     notes = []
-    if recipe and recipe.needs_rationales and rationale is None:
+    dropped = recipe is not None and drops_rationale(recipe, row.id, plan.config.seeds[0])
+    if dropped:
+        rationale = None
+        notes.append("read without its rationale, as tuning.rationale_dropout says")
+    elif recipe and recipe.needs_rationales and rationale is None:
         notes.append("its rationale is not in the store yet, so the row is shown without one")
-    if recipe and recipe.needs_rationales and rationale and rationale.status != "ok":
+    elif recipe and recipe.needs_rationales and rationale and rationale.status != "ok":
         notes.append(f"its rationale {rationale.status}: the row is left out of tuning")
     if recipe is None or small is None:
         return (), notes

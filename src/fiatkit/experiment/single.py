@@ -227,6 +227,7 @@ def _read_predictions(path: Path) -> dict[str, Prediction]:
                 status,
                 value.get("probabilities"),
                 value.get("text") or "",
+                value.get("fallback") or "",
             )
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(f'Cannot read "{path}": {error}.') from None

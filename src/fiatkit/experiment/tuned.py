@@ -63,13 +63,16 @@ def tune_recipe(
 ) -> tuple[Predictor, TuningResult, list[str]]:
     """Tune a fresh small model by `recipe`. Returns it ready to predict, with what was noticed."""
     config, task = plan.config, plan.task
-    recipe = recipe.tuned_by(config.tuning.method)
+    recipe = recipe.tuned_by(config.tuning)
     small = SmallModel.load(config.small.model, device=config.small.device)
     settings = config.tuning.for_recipe(str(recipe.method), small.context)
     predictor = Predictor(task, recipe, small, max_length=settings.max_length)
-    pairs, left_out = training_pairs(task, recipe, train, rationales)
+    pairs, left_out = training_pairs(task, recipe, train, rationales, seed)
     notes = [f"{count} training rows left out: {why}" for why, count in left_out.items()]
 
+    if recipe.rationale_dropout:
+        bare = sum(pair.prompt.part("rationale") is None for pair in pairs)
+        notes.append(f"{bare} of {len(pairs)} training rows are read without their rationale")
     dev = plan.data.dev
 
     def dev_score() -> float:
@@ -95,7 +98,7 @@ def tune_recipe(
 
 def serving(recipe: Recipe, settings: TuningSettings) -> str:
     """What a server needs to load what this recipe tunes; empty if it loads as it is."""
-    method = registry.get("tuning.methods", str(recipe.tuned_by(settings.method).method))
+    method = registry.get("tuning.methods", str(recipe.tuned_by(settings).method))
     told = method.serving(settings)
     return f"{told[:1].upper()}{told[1:]}." if told else ""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fiatkit.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from fiatkit.tuning import TuningSettings
 
 Answers = Literal["large", "small"]
 RationaleSource = Literal["large", "none"]
@@ -29,6 +32,7 @@ class Recipe:
         rationale: where the rationale in the small model's prompt comes from.
         tune: whether the small model is tuned.
         method: how it is tuned; None: as the run's `tuning.method` says.
+        rationale_dropout: share of the training rows that are read without their rationale.
         constrained: label tasks answered by the large model: hold it to the label set.
     """
 
@@ -40,18 +44,27 @@ class Recipe:
     tune: bool = True
     method: str | None = None
     constrained: bool = False
+    rationale_dropout: float = 0.0
 
     @property
     def needs_rationales(self) -> bool:
         """Whether the large model is called, once for each query."""
         return self.answers == "large" or self.rationale == "large"
 
-    def tuned_by(self, method: str) -> Recipe:
-        """The same recipe with its own method, or with `method` if it names none."""
-        if self.method or not self.tune:
+    @property
+    def falls_back(self) -> bool:
+        """Whether a row whose rationale failed is answered without one: only what was tuned on
+        such rows too can do it."""
+        return self.rationale == "large" and self.rationale_dropout > 0
+
+    def tuned_by(self, settings: TuningSettings) -> Recipe:
+        """The same recipe with what a run's `tuning:` says, where the recipe leaves it open."""
+        if not self.tune:
             return self
+        dropout = settings.rationale_dropout if self.rationale == "large" else 0.0
+        method = self.method or settings.method
         label = self.label.replace("LoRA", METHODS.get(method, method))
-        return replace(self, method=method, label=label)
+        return replace(self, method=method, label=label, rationale_dropout=dropout)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values, for an artefact's preparation."""

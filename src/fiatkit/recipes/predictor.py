@@ -6,7 +6,9 @@ and the tuner's dev score all go through here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fiatkit.prompts import target_text, tuning_prompt
@@ -33,8 +35,10 @@ def training_pairs(
     recipe: Recipe,
     examples: Sequence[Example],
     rationales: Mapping[str, Rationale],
+    seed: int = 0,
 ) -> tuple[list[TrainingPair], dict[str, int]]:
-    """Render tuning data. Rows whose rationale failed are left out and counted by reason.
+    """Render tuning data. Rows whose rationale failed are left out and counted by reason; those
+    that rationale dropout picks need none.
 
     Returns:
         The pairs, in the order of `examples`, and how many rows were left out for which reason.
@@ -42,14 +46,23 @@ def training_pairs(
     pairs: list[TrainingPair] = []
     left_out: dict[str, int] = {}
     for example in examples:
-        rationale = rationales.get(example.id)
-        problem = _missing(recipe, rationale)
+        dropped = drops_rationale(recipe, example.id, seed)
+        rationale = None if dropped else rationales.get(example.id)
+        problem = "" if dropped else _missing(recipe, rationale)
         if problem:
             left_out[problem] = left_out.get(problem, 0) + 1
             continue
         prompt = small_prompt(task, recipe, example.query, rationale)
         pairs.append(TrainingPair(prompt, target_text(task, example.target)))
     return pairs, left_out
+
+
+def drops_rationale(recipe: Recipe, row_id: str, seed: int) -> bool:
+    """Whether a training row is read without its rationale: decided by its id and the seed alone,
+    each row with the chance `recipe.rationale_dropout`."""
+    digest = hashlib.sha256(f"rationale dropout|{seed}|{row_id}".encode()).digest()
+    chance = int.from_bytes(digest[:8], "big") / 2**64
+    return recipe.rationale == "large" and chance < recipe.rationale_dropout
 
 
 def large_answers(
@@ -92,7 +105,8 @@ class Predictor:
     def predict(
         self, queries: Sequence[Query], rationales: Mapping[str, Rationale]
     ) -> list[Prediction]:
-        """Answer each query, in order. Rows that cannot be answered say why in their status.
+        """Answer each query, in order. Rows that cannot be answered say why in their status; those
+        answered without their rationale, in `fallback`.
 
         Args:
             queries: what to answer; `rationales` must hold each of their ids if the recipe
@@ -100,11 +114,14 @@ class Predictor:
             rationales: stage one's result.
         """
         found: dict[str, Prediction] = {}
+        fallbacks: dict[str, str] = {}
         ready: list[Encoded] = []
         for query in queries:
             rationale = rationales.get(query.id)
             problem = _missing(self.recipe, rationale)
-            if problem:
+            if problem and self.recipe.falls_back:
+                fallbacks[query.id], rationale = problem, None
+            elif problem:
                 found[query.id] = Prediction(query.id, None, f"failed:{problem}")
                 continue
             encoded = self.small.encode(
@@ -118,7 +135,7 @@ class Predictor:
                 ready.append(encoded)
         answer = self._choose if self.task.choices else self._write
         found.update((prediction.query_id, prediction) for prediction in answer(ready))
-        return [found[query.id] for query in queries]
+        return [replace(found[q.id], fallback=fallbacks.get(q.id, "")) for q in queries]
 
     def _reserve(self) -> int:
         """Tokens to keep free for the answer and the stop token."""

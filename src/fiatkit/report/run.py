@@ -148,6 +148,7 @@ class StoredPrediction(_Stored):
     status: str
     probabilities: dict[str, float] | None = None
     text: str = ""
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,9 @@ def _cell(folder: Path, ids: set[str]) -> CellResult:
     record = _one(CellRecord, folder / "cell.json")
     path = folder / "predictions.jsonl"
     predictions = {
-        row.id: Prediction(row.id, row.answer, row.status, row.probabilities, row.text)
+        row.id: Prediction(
+            row.id, row.answer, row.status, row.probabilities, row.text, row.fallback
+        )
         for row in _lines(StoredPrediction, path)
     }
     missing = sorted(ids - set(predictions))

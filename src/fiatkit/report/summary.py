@@ -18,7 +18,8 @@ Cells = Mapping[tuple[str, int | None], Sequence[CellResult]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One recipe at one size: means over its seeds; `failed` sums over them.
+    """One recipe at one size: means over its seeds; `failed` and `fallbacks`, the answers given
+    without a rationale, sum over them.
 
     Calls, tokens and seconds are those of one seed, as if nothing had come from the store.
     `constant` holds, for each seed at which every row got the same answer, this answer.
@@ -42,6 +43,7 @@ class Line:
     seconds: float
     failed: dict[str, int]
     constant: tuple[str, ...] = ()
+    fallbacks: int = 0
 
     @property
     def name(self) -> str:
@@ -172,6 +174,9 @@ def _line(run: Run, cells: Sequence[CellResult], everything: Cells) -> Line:
         seconds=sum(sum(r.seconds.values()) for r in records) / len(records),
         failed=dict(failed),
         constant=tuple(answer for cell in cells if (answer := _only_answer(run, cell)) is not None),
+        fallbacks=sum(
+            cell.predictions[row.id].fallback != "" for cell in cells for row in run.rows
+        ),
     )
 
 

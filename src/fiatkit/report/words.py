@@ -27,6 +27,7 @@ def sentences(summary: Summary) -> list[str]:
         *_floors(summary),
         *_undefined(summary),
         *_failures(summary),
+        *_fallbacks(summary),
         *_few(summary),
     ]
     return [sentence for sentence in told if sentence]
@@ -143,6 +144,15 @@ def _failures(summary: Summary) -> list[str]:
     if some:
         told.append(f"Rows that failed and count as wrong: {', '.join(some)}.")
     return told
+
+
+def _fallbacks(summary: Summary) -> list[str]:
+    some = [
+        f"{line.recipe} {line.fallbacks} of {summary.test_rows * line.seeds}"
+        for line in summary.largest
+        if line.fallbacks
+    ]
+    return [f"Rows answered without their rationale, which failed: {', '.join(some)}."] * bool(some)
 
 
 def _few(summary: Summary) -> list[str]:

@@ -31,6 +31,9 @@ class TuningSettings(Strict):
         warmup: share of the steps in which the learning rate rises; then it falls linearly to 0.
         clip: largest norm of the gradient.
         max_length: tokens of prompt and target together; a longer prompt has its rationale cut.
+        rationale_dropout: share of the training rows that are read without their rationale, so
+            that the model can also answer a row whose rationale failed. A row's id and the seed
+            decide, so that it is the same in every epoch, whatever other rows there are.
         patience: stop after so many epochs without a better dev score.
     """
 
@@ -47,6 +50,7 @@ class TuningSettings(Strict):
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
     max_length: int = Field(default=1024, ge=16)
+    rationale_dropout: float = Field(default=0.0, ge=0, le=1)
     patience: int | None = Field(default=None, ge=1)
 
     @field_validator("method")
