@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +21,20 @@ RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.
 Store = Annotated[
     Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
 ]
+PartOf = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Only part I of N, as 2/8, by the requests' keys, into a store of its own; "
+        "fiat store merge joins them.",
+    ),
+]
 
 
 def run(
     run_file: RunFile,
     store: Store = None,
+    shard: PartOf = None,
     max_cost: MaxCost = None,
     max_calls: MaxCalls = None,
     max_wait: MaxWait = None,
@@ -44,17 +52,20 @@ def run(
     from fiatkit.cli._console import Bars, console
     from fiatkit.cli._run_file import read_run_file
     from fiatkit.experiment import make_plan
-    from fiatkit.experiment.runner import open_reasoner
-    from fiatkit.experiment.single import expand
+    from fiatkit.experiment.single import write_rationales
+    from fiatkit.reasoning import Shard
 
     config = read_run_file(run_file, store=store)
     limits = with_flags(
         config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
     )
+    part = Shard.parse(shard) if shard else None
     plan = make_plan(config.model_copy(update={"limits": limits}))
-    with Bars() as bars, open_reasoner(plan, bars) as reasoner:
-        found = expand(reasoner, plan.queries_for_large(), bars)
-    counts = Counter(rationale.status for rationale in found.values())
+    with Bars() as bars:
+        counts, path = write_rationales(plan, bars, part)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    console.print(f"{len(found)} rationales: {told}", markup=False)
-    console.print(f"Store: {plan.config.store}", markup=False, soft_wrap=True)
+    console.print(f"{counts.total()} rationales: {told or 'none to write'}", markup=False)
+    console.print(f"Store: {path}", markup=False, soft_wrap=True)
+    if part:
+        told = f"When all {part.of} parts are done: fiat store merge --store {config.store} {path}"
+        console.print(f"{told} ...", markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from fiatkit.artefact import Artefact
 from fiatkit.config import RunConfig
 from fiatkit.errors import ArtefactError, DataError, UsageError
 from fiatkit.experiment.folder import write_predictions
-from fiatkit.experiment.plan import Cell, make_plan
+from fiatkit.experiment.plan import Cell, Plan, make_plan
 from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.scores import large_identity, score, to_keep
 from fiatkit.experiment.tuned import preparation, tune_recipe
 from fiatkit.files import check_writable, read_jsonl
 from fiatkit.models import create_chat_model
-from fiatkit.reasoning import RationaleStore, Reasoner
+from fiatkit.reasoning import RationaleStore, Reasoner, Shard
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import Recipe, named
@@ -79,6 +79,29 @@ def expand(reasoner: Reasoner, queries: list[Query], progress: Progress) -> dict
     """Have the large model write what is not in the store yet, showing progress."""
     progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
     return reasoner.expand(queries, on_progress=lambda now: progress.advance(now.done, str(now)))
+
+
+def write_rationales(
+    plan: Plan, progress: Progress, shard: Shard | None = None
+) -> tuple[Counter[str], Path]:
+    """Have the large model write a plan's rationales, or one part of them, into a store.
+
+    Returns:
+        How many have which status, and the store: for a part, one of its own beside the plan's.
+    """
+    whole = plan.config.store
+    assert whole is not None
+    path = shard.store(whole) if shard else whole
+    plan = replace(plan, config=plan.config.model_copy(update={"store": path}))
+    queries = plan.queries_for_large()
+    with open_reasoner(plan, progress) as reasoner:
+        if shard:
+            queries = list(shard.queries(reasoner, queries, whole))
+        progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
+        counts = reasoner.write(
+            queries, len(queries), on_progress=lambda now: progress.advance(now.done, str(now))
+        )
+    return counts, path
 
 
 @dataclass(frozen=True, slots=True)

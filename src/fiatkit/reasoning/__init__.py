@@ -10,11 +10,13 @@ from fiatkit.reasoning.reasoner import (
     stored_rationales,
 )
 from fiatkit.reasoning.salvage import recover
+from fiatkit.reasoning.shards import Shard
 from fiatkit.reasoning.store import RationaleStore
 
 __all__ = [
     "RationaleStore",
     "Reasoner",
+    "Shard",
     "Spent",
     "Standing",
     "completion_key",

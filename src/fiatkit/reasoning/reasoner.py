@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,27 +146,71 @@ class Reasoner:
         """
         found: dict[str, Rationale] = {}
         by_id = {query.id: query for query in queries}
-        counts = {"store": 0, "failed": 0}
+
+        def keep(rationale: Rationale) -> None:
+            found[rationale.query_id] = rationale
+
+        self._answer(by_id.values(), len(by_id), keep, on_progress, sample)
+        return found
+
+    def write(
+        self, queries: Iterable[Query], total: int, *, on_progress: OnProgress | None = None
+    ) -> Counter[str]:
+        """Get a rationale for each query into the store, and keep none of them in memory.
+
+        Args:
+            queries: what the large model reads; taken one by one.
+            total: how many they are, for the progress.
+            on_progress: called whenever a row has come to its end.
+
+        Returns:
+            How many rationales have which status.
+
+        Raises:
+            ProviderError: the model cannot be had now; what was answered is in the store.
+            CapReachedError: a limit of the policy; likewise.
+        """
+        statuses: Counter[str] = Counter()
+
+        def keep(rationale: Rationale) -> None:
+            statuses[rationale.status] += 1
+
+        self._answer(queries, total, keep, on_progress)
+        return statuses
+
+    def _answer(
+        self,
+        queries: Iterable[Query],
+        total: int,
+        keep: Callable[[Rationale], None],
+        on_progress: OnProgress | None,
+        sample: int = 0,
+    ) -> None:
+        counts = {"done": 0, "store": 0, "failed": 0}
         began = time.monotonic()
-        self._check_room(queries)
+        following = iter(queries)
+        first = list(islice(following, ROOM_FROM))
+        self._check_room(first, total)
 
         def told(answered: Answered) -> None:
             rationale = rationale_of(self.task, answered)
-            found[answered.id] = rationale
+            keep(rationale)
+            counts["done"] += 1
             counts["store"] += answered.from_store
             counts["failed"] += rationale.status != "ok"
             if on_progress:
-                on_progress(self._standing(len(found), len(by_id), counts, began))
+                on_progress(self._standing(counts["done"], total, counts, began))
 
-        requests = ((q.id, rationale_request(self.task, q, sample)) for q in by_id.values())
+        requests = (
+            (query.id, rationale_request(self.task, query, sample))
+            for query in chain(first, following)
+        )
         self._runner.run(self._engine.answer(requests, told))
-        return found
 
-    def _check_room(self, queries: Sequence[Query]) -> None:
+    def _check_room(self, first: Sequence[Query], total: int) -> None:
         """Warn if the store's disk may not do for what is missing, judged by the first queries."""
-        first = queries[:ROOM_FROM]
         if first:
-            self.store.check_room(self.missing(first) * len(queries) // len(first))
+            self.store.check_room(self.missing(first) * total // len(first))
 
     def _standing(self, done: int, total: int, counts: dict[str, int], began: float) -> Standing:
         new, seconds = done - counts["store"], time.monotonic() - began
