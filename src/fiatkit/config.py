@@ -22,11 +22,13 @@ from fiatkit.tuning import TuningSettings
 
 
 class LargeSettings(Strict):
-    """Which large model: `provider` names a plug-in; the other keys are that provider's."""
+    """Which large model: `provider` names a plug-in; `batch` has `fiat expand` use the provider's
+    batches; the other keys are that provider's."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     provider: str = "llama_cpp"
+    batch: bool = False
 
     @field_validator("provider")
     @classmethod
@@ -108,7 +110,8 @@ class RunConfig(Strict):
         """sha256 over all that a finished cell depends on beside its recipe, size and seed."""
         free = {"recipes", "sizes", "seeds", "title", "out", "store", "max_failed", "concurrency"}
         free |= {"floors", "limits", "prices"}
-        values = self.model_dump(mode="json", exclude=free)
+        unused: dict[str, Any] = {**dict.fromkeys(free, True), "large": {"batch"}}
+        values = self.model_dump(mode="json", exclude=unused)
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

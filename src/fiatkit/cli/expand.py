@@ -17,6 +17,7 @@ from fiatkit.cli._spending import (
     with_flags,
 )
 
+BATCHES = "Batches"
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
 Store = Annotated[
     Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
@@ -27,6 +28,28 @@ PartOf = Annotated[
         metavar="I/N",
         help="Only part I of N, as 2/8, by the requests' keys, into a store of its own; "
         "fiat store merge joins them.",
+    ),
+]
+
+Batch = Annotated[
+    bool,
+    typer.Option(
+        "--batch",
+        rich_help_panel=BATCHES,
+        help="Hand the rows in as batches of OpenAI's or Anthropic's: within a day, at half the "
+        "price. Also fetches those handed in before. In a run file: large.batch.",
+    ),
+]
+BatchCancel = Annotated[
+    bool,
+    typer.Option(
+        "--batch-cancel", rich_help_panel=BATCHES, help="Stop open batches; keep what they did."
+    ),
+]
+BatchPoll = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS", min=0.01, rich_help_panel=BATCHES, help="How often to look at them."
     ),
 ]
 
@@ -41,18 +64,24 @@ def run(
     retry_ambiguous: RetryAmbiguous = None,
     retry: Retry = None,
     strict: Strict = False,
+    batch: Batch = False,
+    batch_cancel: BatchCancel = False,
+    batch_poll: BatchPoll = 30.0,
 ) -> None:
     """Write the rationales of a run into the store; what is there already is not asked again.
 
     `fiat compare` and `fiat tune` do this themselves. Use it to pay for the large model first,
     for example at night, and to tune later.
 
+    With --batch, stop the command whenever you like: the batches go on at the provider, and the
+    same command fetches them. Rows that come back without an answer are then asked for singly.
+
     Example:  fiat expand run.yaml
     """
     from fiatkit.cli._console import Bars, console
     from fiatkit.cli._run_file import read_run_file
     from fiatkit.experiment import make_plan
-    from fiatkit.experiment.single import write_rationales
+    from fiatkit.experiment.single import cancel_batches, write_rationales
     from fiatkit.reasoning import Shard
 
     config = read_run_file(run_file, store=store)
@@ -62,7 +91,11 @@ def run(
     part = Shard.parse(shard) if shard else None
     plan = make_plan(config.model_copy(update={"limits": limits}))
     with Bars() as bars:
-        counts, path = write_rationales(plan, bars, part)
+        if batch_cancel:
+            console.print(str(cancel_batches(plan, bars, batch_poll)), markup=False)
+            return
+        poll = batch_poll if batch or config.large.batch else None
+        counts, path = write_rationales(plan, bars, part, poll)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     console.print(f"{counts.total()} rationales: {told or 'none to write'}", markup=False)
     console.print(f"Store: {path}", markup=False, soft_wrap=True)

@@ -23,6 +23,7 @@ from fiatkit.experiment.tuned import preparation, tune_recipe
 from fiatkit.files import check_writable, read_jsonl
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, Reasoner, Shard
+from fiatkit.reasoning.batch import BatchTally
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import Recipe, named
@@ -82,9 +83,15 @@ def expand(reasoner: Reasoner, queries: list[Query], progress: Progress) -> dict
 
 
 def write_rationales(
-    plan: Plan, progress: Progress, shard: Shard | None = None
+    plan: Plan, progress: Progress, shard: Shard | None = None, batches: float | None = None
 ) -> tuple[Counter[str], Path]:
     """Have the large model write a plan's rationales, or one part of them, into a store.
+
+    Args:
+        plan: the run.
+        progress: what is told meanwhile.
+        shard: which part.
+        batches: hand them in as batches first, and look at these so often, in seconds.
 
     Returns:
         How many have which status, and the store: for a part, one of its own beside the plan's.
@@ -97,11 +104,19 @@ def write_rationales(
     with open_reasoner(plan, progress) as reasoner:
         if shard:
             queries = list(shard.queries(reasoner, queries, whole))
+        if batches is not None:
+            progress.say(str(reasoner.expand_in_batches(queries, poll=batches)))
         progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
         counts = reasoner.write(
             queries, len(queries), on_progress=lambda now: progress.advance(now.done, str(now))
         )
     return counts, path
+
+
+def cancel_batches(plan: Plan, progress: Progress, poll: float) -> BatchTally:
+    """Stop the open batches of a plan's large model; what they have done is kept."""
+    with open_reasoner(plan, progress) as reasoner:
+        return reasoner.cancel_batches(poll=poll)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,15 @@
-"""What every large model offers: one async call, an identity, and how many calls fit at once."""
+"""What every large model offers: one async call, an identity, and how many calls fit at once.
+
+Some offer batches too: many requests in one job that takes hours and costs half.
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from fiatkit.errors import ProviderError
 from fiatkit.records import Completion, ModelIdentity, RateLimits, Request
 
 
@@ -40,4 +46,67 @@ class TellsLimits(Protocol):
     @property
     def limits(self) -> RateLimits | None:
         """What it said last; None before it has said anything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """How far a batch is. `refused` says why the provider took none of its rows, if so."""
+
+    ended: bool
+    done: int
+    total: int
+    word: str
+    refused: str = ""
+
+
+Row = tuple[str, Request]
+Lookup = Callable[[str], Request | None]
+Result = tuple[str, Completion | ProviderError]
+
+
+class BatchModel(Protocol):
+    """A large model whose provider takes batches. A row is a store's key and its request.
+
+    All methods raise ProviderErrors, and none tries twice.
+    """
+
+    async def submit(self, name: str, rows: Sequence[Row]) -> str:
+        """Hand in a batch; its id. An error that is `ambiguous` may have left one behind."""
+        ...
+
+    async def find(self, name: str, rows: int, since: float, others: Collection[str]) -> str | None:
+        """The id of the batch that a lost `submit` left behind, if there is one.
+
+        Args:
+            name: what the batch was called.
+            rows: how many it has.
+            since: Unix time before which it was not handed in.
+            others: ids of batches that it is not.
+        """
+        ...
+
+    async def state(self, batch: str) -> BatchState:
+        """How far it is."""
+        ...
+
+    def results(self, batch: str, lookup: Lookup) -> AsyncGenerator[Result, None]:
+        """The results of a batch that has ended, in any order, perhaps not of all rows.
+
+        A row that was not carried out is an error with the reason "expired" or "cancelled".
+        Keys that `lookup` does not know are left out.
+        """
+        ...
+
+    async def cancel(self, batch: str) -> None:
+        """Ask the provider to stop; what is done already is paid for and can be had."""
+        ...
+
+
+@runtime_checkable
+class TakesBatches(Protocol):
+    """A large model that may have batches."""
+
+    def batches(self) -> BatchModel:
+        """Its batches. Raises UsageError where this endpoint has none."""
         ...

@@ -53,6 +53,11 @@ class Budget:
         most = max(request.sampling.max_tokens, self._most_tokens)
         return self.pricing(Usage(self.prompt_tokens(request), most, 0)) or Decimal(0)
 
+    def price(self, usage: Usage, share: Decimal = Decimal(1)) -> Decimal | None:
+        """What a call cost; None if that is not known."""
+        cost = None if self.pricing is None else self.pricing(usage)
+        return None if cost is None else cost * share
+
     def room(self, worst: Decimal) -> bool:
         """Whether a call may be sent beside those under way.
 
@@ -85,7 +90,12 @@ class Budget:
         self._reserved += worst
 
     def settle(
-        self, worst: Decimal, usage: Usage | None, *, possibly_billed: bool = False
+        self,
+        worst: Decimal,
+        usage: Usage | None,
+        *,
+        possibly_billed: bool = False,
+        share: Decimal = Decimal(1),
     ) -> Decimal | None:
         """A call is over. Returns what it cost, None if that is not known.
 
@@ -93,11 +103,12 @@ class Budget:
             worst: what was reserved for it.
             usage: its tokens; None if it brought nothing.
             possibly_billed: it brought nothing, but may have been carried out.
+            share: what it costs, as a share of a single call.
         """
         self._reserved -= worst
         if usage is None and not possibly_billed:
             return None
-        cost = None if usage is None or self.pricing is None else self.pricing(usage)
+        cost = None if usage is None else self.price(usage, share)
         if self.pricing is not None and not worst:
             cost = worst
         if cost is None:

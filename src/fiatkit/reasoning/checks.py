@@ -28,6 +28,7 @@ def status(db: sqlite3.Connection) -> dict[str, Any]:
         ),
         "attempts": counts("SELECT outcome, count(*) FROM attempts GROUP BY outcome"),
         "possibly billed": spent.possibly_billed,
+        "rows in open batches": db.execute("SELECT count(*) FROM batch_rows").fetchone()[0],
         "tokens": {
             "prompt": spent.prompt_tokens,
             "cached": spent.cached_tokens,

@@ -10,7 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from fiatkit.errors import CapReachedError, EnvironmentProblem, FatalProviderError, ProviderError
+from fiatkit.errors import (
+    CapReachedError,
+    EnvironmentProblem,
+    FatalProviderError,
+    ProviderError,
+    UsageError,
+)
 from fiatkit.models.protocol import ChatModel
 from fiatkit.reasoning.budget import Budget
 from fiatkit.reasoning.caller import Caller, Tally
@@ -78,10 +84,10 @@ class Engine:
         self.store = store
         self.policy = policy or Policy()
         self.workers = within_file_limit(min(concurrency or model.slots, model.slots))
-        budget = Budget(self.policy, pricing(model.identity, prices or {}), model.identity)
+        self.budget = Budget(self.policy, pricing(model.identity, prices or {}), model.identity)
         per_minute = self.policy.requests_per_minute, self.policy.tokens_per_minute
         pace = Pace(self.workers, *per_minute, first_pause=first_pause)
-        self._caller = Caller(model, store, budget, pace, run, say)
+        self._caller = Caller(model, store, self.budget, pace, run, say)
         self._more_tokens = more_tokens
         self._say = say
         self._again = {RETRIED[reason] for reason in self.policy.retry}
@@ -174,10 +180,12 @@ class Engine:
 
         Raises:
             FatalProviderError: it was answered by another model, and the policy is strict.
+            UsageError: it is in a batch that is not over.
         """
         key = self._key(request)
         completion = self.store.get(key)
         if completion is None:
+            self._check_batches(key)
             if self.policy.retry_ambiguous == "never" and self.store.possibly_billed(key):
                 lost = Completion("", "error", detail=POSSIBLY_BILLED)
                 return Answered(identity, key, lost, True), None
@@ -191,6 +199,15 @@ class Engine:
             return found, None
         later, left = self.stored(identity, more)
         return later or found, left
+
+    def _check_batches(self, key: str) -> None:
+        """Refuse to ask for a row that is in a batch: it would be paid for twice."""
+        if self.store.batches.has(key):
+            raise UsageError(
+                f"{self.store.batches.open_rows()} rows are in batches that are not over.",
+                "`fiat expand --batch` waits for them and fetches them; `fiat expand "
+                "--batch-cancel` stops them.",
+            )
 
     async def _row(self, identity: str, request: Request) -> Answered | None:
         """Ask until the row has come to its end; None if the run stops before that."""

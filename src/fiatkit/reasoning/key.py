@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fiatkit.records import ModelIdentity, Request
+from fiatkit.records import Message, ModelIdentity, Request, Sampling
 
 KEY_VERSION = 1
 
@@ -31,6 +32,17 @@ def request_values(identity: ModelIdentity, request: Request) -> dict[str, Any]:
         "choices": list(request.choices),
         "sample": request.sample,
     }
+
+
+def request_of(values: Mapping[str, Any]) -> Request:
+    """The request that `request_values` was given; of values as the store keeps them."""
+    sampling = values["sampling"]
+    return Request(
+        tuple(Message(**message) for message in values["messages"]),
+        Sampling(**sampling | {"stop": tuple(sampling["stop"])}),
+        tuple(values["choices"]),
+        values["sample"],
+    )
 
 
 def canonical(values: dict[str, Any]) -> str:

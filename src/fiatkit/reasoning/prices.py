@@ -60,19 +60,11 @@ def pricing(identity: ModelIdentity, prices: Mapping[str, Price]) -> Pricing | N
     return _listed(identity)
 
 
-def batch_pricing(identity: ModelIdentity, prices: Mapping[str, Price]) -> Pricing | None:
-    """The same for calls in a batch, which are cheaper."""
-    single = pricing(identity, prices)
-    if single is None:
-        return None
+def batch_share(identity: ModelIdentity, prices: Mapping[str, Price]) -> Decimal:
+    """What a call in a batch costs, as a share of a single one: half, if the user says no other."""
     own = prices.get(identity.model)
-    share = Price.model_fields["batch"].default if own is None else own.batch
-
-    def price(usage: Usage) -> Decimal | None:
-        cost = single(usage)
-        return None if cost is None else cost * share
-
-    return price
+    share: Decimal = Price.model_fields["batch"].default if own is None else own.batch
+    return share
 
 
 def _listed(identity: ModelIdentity) -> Pricing | None:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from fiatkit.models.protocol import ChatModel
 from fiatkit.prompts import choice_messages, reasoning_messages
+from fiatkit.reasoning.batch import BatchRun, BatchTally
 from fiatkit.reasoning.caller import Tally
 from fiatkit.reasoning.engine import ONLY_REASONING, Answered, Engine, with_more_tokens
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.policy import Policy
-from fiatkit.reasoning.prices import Price
+from fiatkit.reasoning.prices import Price, batch_share
 from fiatkit.reasoning.store import RationaleStore
 from fiatkit.records import Completion, ModelIdentity, Query, Rationale, Request, Sampling
 
@@ -98,6 +99,8 @@ class Reasoner:
             run=run,
             say=say,
         )
+        self._share = batch_share(model.identity, prices or {})
+        self._run = run
         self._say = say
         self._runner = asyncio.Runner()
 
@@ -143,6 +146,7 @@ class Reasoner:
         Raises:
             ProviderError: the model cannot be had now; what was answered is in the store.
             CapReachedError: a limit of the policy; likewise.
+            UsageError: some of these rows are in a batch that is not over.
         """
         found: dict[str, Rationale] = {}
         by_id = {query.id: query for query in queries}
@@ -211,6 +215,45 @@ class Reasoner:
         """Warn if the store's disk may not do for what is missing, judged by the first queries."""
         if first:
             self.store.check_room(self.missing(first) * total // len(first))
+
+    def expand_in_batches(
+        self, queries: Sequence[Query], *, sample: int = 0, poll: float = 30.0
+    ) -> BatchTally:
+        """Have rationales written in batches of the provider's, at its lower price; fetch those
+        that an earlier call handed in. What they bring is in the store, for `expand` to find.
+
+        Args:
+            queries: what the large model reads.
+            sample: which of several rationales.
+            poll: seconds between looks.
+
+        Raises:
+            UsageError: the provider has no batches.
+            ProviderError: it cannot be had now, or refuses a batch; call this again to go on.
+            CapReachedError: a limit of the policy.
+        """
+        batches = self._batches(poll)
+        requests = (rationale_request(self.task, query, sample) for query in queries)
+        self._runner.run(batches.answer(requests))
+        return batches.tally
+
+    def cancel_batches(self, *, poll: float = 30.0) -> BatchTally:
+        """Stop all open batches of this model, and keep what they have done until then."""
+        batches = self._batches(poll)
+        self._runner.run(batches.cancel())
+        return batches.tally
+
+    def _batches(self, poll: float) -> BatchRun:
+        budget = self._engine.budget
+        return BatchRun(
+            self.model,
+            self.store,
+            budget=budget,
+            share=self._share,
+            run=self._run,
+            poll=poll,
+            say=self._say,
+        )
 
     def _standing(self, done: int, total: int, counts: dict[str, int], began: float) -> Standing:
         new, seconds = done - counts["store"], time.monotonic() - began

@@ -58,6 +58,23 @@ ALTER TABLE attempts ADD COLUMN run TEXT NOT NULL DEFAULT '';
 ALTER TABLE attempts ADD COLUMN model TEXT NOT NULL DEFAULT '';
 ALTER TABLE attempts ADD COLUMN batch TEXT NOT NULL DEFAULT '';
 """,
+    3: """
+CREATE TABLE batches (
+  name TEXT PRIMARY KEY,
+  id TEXT NOT NULL DEFAULT '',
+  model TEXT NOT NULL,
+  state TEXT NOT NULL,
+  rows INTEGER NOT NULL,
+  began REAL NOT NULL
+);
+CREATE TABLE batch_rows (
+  key TEXT PRIMARY KEY,
+  batch TEXT NOT NULL,
+  request TEXT NOT NULL,
+  attempt INTEGER NOT NULL
+);
+CREATE INDEX batch_rows_by_batch ON batch_rows (batch);
+""",
 }
 SCHEMA = max(STEPS)
 FIRST = (
@@ -164,6 +181,13 @@ def view_as_current(db: sqlite3.Connection, path: Path) -> None:
             "NULL AS reasoning, NULL AS logprobs FROM main.completions;"
             "CREATE TEMP VIEW attempts AS SELECT *, NULL AS reasoning_tokens, NULL AS cost, "
             "'' AS run, '' AS model, '' AS batch FROM main.attempts;"
+        )
+    if version < 3:
+        db.executescript(
+            "CREATE TEMP VIEW batches AS SELECT '' AS name, '' AS id, '' AS model, '' AS state, "
+            "0 AS rows, 0.0 AS began WHERE 0;"
+            "CREATE TEMP VIEW batch_rows AS SELECT '' AS key, '' AS batch, '' AS request, "
+            "0 AS attempt WHERE 0;"
         )
 
 

@@ -27,6 +27,7 @@ from fiatkit.errors import (
     StoreLockedError,
 )
 from fiatkit.reasoning import checks, place, schema, transfer
+from fiatkit.reasoning.batch_table import BatchTable
 from fiatkit.reasoning.connection import OPEN, RECOVER, connected, explained, reader
 from fiatkit.reasoning.key import canonical, completion_key, request_values
 from fiatkit.reasoning.ledger import Group, Spent, ledger
@@ -351,6 +352,13 @@ class RationaleStore:
             UnknownNameError: no such group.
         """
         return ledger(self._db, by)
+
+    # -- batches ---------------------------------------------------------------------------------
+
+    @property
+    def batches(self) -> BatchTable:
+        """The batches that were handed in, and their rows that are still open."""
+        return BatchTable(self._db, self._writing)
 
     # -- looking after it ------------------------------------------------------------------------
 

@@ -9,11 +9,12 @@ import asyncio
 import base64
 import importlib
 import os
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from fiatkit.errors import (
@@ -29,6 +30,7 @@ from fiatkit.models.providers._statuses import by_status
 from fiatkit.records import RateLimits
 
 MAX_BYTES = 8 * 1024 * 1024
+FILE_SECONDS = 3600.0
 SEARCHED, SHOWN = 4096, 200
 T = TypeVar("T")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -102,11 +104,37 @@ class Remote:
 
         return await self.once(read)
 
-    async def once(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def lines(self, sending: Callable[[], AbstractAsyncContextManager[Any]]) -> IO[bytes]:
+        """Fetch a file of many lines onto the disk, within an hour; to be closed by the caller."""
+        file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+
+        async def fetch() -> None:
+            async with sending() as response:
+                async for chunk in response.iter_bytes():
+                    file.write(chunk)
+
+        try:
+            await self.once(fetch, FILE_SECONDS)
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
+
+    async def created(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make one call that makes something: of an error that says neither that it was refused
+        nor that it was never sent, nobody knows whether it did."""
+        try:
+            return await self.once(call, FILE_SECONDS)
+        except TransientProviderError as error:
+            error.ambiguous = error.reason not in ("connect", "rate_limit")
+            raise
+
+    async def once(self, call: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
         """Make one call within the deadline, its errors turned into ours."""
         failed = None
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(seconds or self.timeout):
                 return await call()
         except Exception as error:
             failed = self._mapped(error)

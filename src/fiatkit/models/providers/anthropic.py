@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from fiatkit.models.protocol import BatchModel
+from fiatkit.models.providers._anthropic_batches import AnthropicBatches
 from fiatkit.models.providers._choices import OUTSIDE, chosen, schema
 from fiatkit.models.providers._remote import Remote, check_address, count, revision
 from fiatkit.records import Completion, Finish, Message, ModelIdentity, RateLimits, Request, Usage
@@ -133,6 +135,10 @@ class Anthropic:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    def batches(self) -> BatchModel:
+        """Anthropic's message batches."""
+        return AnthropicBatches(self)
 
     def client(self) -> Any:
         """The SDK's client, made with the first call."""

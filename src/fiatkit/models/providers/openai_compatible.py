@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import Field
 
-from fiatkit.errors import SettingsError
+from fiatkit.errors import SettingsError, UsageError
+from fiatkit.models.protocol import BatchModel
 from fiatkit.models.providers._choices import OUTSIDE, chosen
 from fiatkit.models.providers._flavours import (
     FLAVOURS,
@@ -24,6 +25,7 @@ from fiatkit.models.providers._flavours import (
     Name,
     recognised,
 )
+from fiatkit.models.providers._openai_batches import OpenAIBatches
 from fiatkit.models.providers._remote import Remote, check_address, count, revision
 from fiatkit.records import Completion, Finish, ModelIdentity, RateLimits, Request, Usage
 from fiatkit.settings import Strict
@@ -113,7 +115,8 @@ class OpenAICompatible:
             lambda: completions.create(model=model, messages=messages, extra_body=body)
         )
         try:
-            return read(content, request, self.manners.flavour, time.monotonic() - began)
+            value = json.loads(content)
+            return read(value, request, self.manners.flavour, time.monotonic() - began)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             failed = self.remote.bad_response("a chat completion", content)
         raise failed
@@ -128,6 +131,15 @@ class OpenAICompatible:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    def batches(self) -> BatchModel:
+        """OpenAI's batches. Raises UsageError where this flavour has none."""
+        if not self.manners.flavour.batches:
+            raise UsageError(
+                f'The flavour "{self.manners.name}" has no batches.',
+                "Leave --batch and large.batch out; OpenAI, Azure and Anthropic have batches.",
+            )
+        return OpenAIBatches(self)
 
     def client(self) -> Any:
         """The SDK's client, made with the first call."""
@@ -179,13 +191,12 @@ def _manners(settings: Settings) -> Manners:
     return manners
 
 
-def read(raw: bytes, request: Request, flavour: Flavour, seconds: float) -> Completion:
+def read(value: Any, request: Request, flavour: Flavour, seconds: float) -> Completion:
     """Read an answer without trusting its shape.
 
     Raises:
         ValueError, KeyError, IndexError, TypeError, AttributeError: it is no chat completion.
     """
-    value = json.loads(raw)
     choice = value["choices"][0]
     message = choice["message"]
     text = message.get("content")
