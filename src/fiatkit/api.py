@@ -119,6 +119,7 @@ def fit(
     seed: int = 0,
     frames: Frames | None = None,
     progress: bool = True,
+    force_resume: bool = False,
 ) -> Model:
     """Tune the small model by one recipe and keep it in the folder `out`, as `fiat tune` does.
 
@@ -130,15 +131,18 @@ def fit(
         seed: of the subset and of the tuning.
         frames: tables in place of the files under `data`.
         progress: show progress bars.
+        force_resume: go on from the checkpoints of an interrupted call although something else
+            than these settings, rows or packages was used then; the artefact will tell.
 
     Raises:
         UsageError: settings or rows are wrong, or `out` exists.
+        CheckpointError: checkpoints of another tuning are there; says what differs.
         ProviderError: the large model cannot be used; what was paid for is in the store.
     """
     settings = _config(config)
     assert settings.store is not None
     with _bars(progress) as bars:
-        tune_one(settings, recipe, size, seed, Path(out), bars, frames)
+        tune_one(settings, recipe, size, seed, Path(out), bars, frames, force_resume=force_resume)
     return load(out, store=settings.store)
 
 

@@ -111,6 +111,7 @@ class RunConfig(Strict):
         free = {"recipes", "sizes", "seeds", "title", "out", "store", "max_failed", "concurrency"}
         free |= {"floors", "limits", "prices"}
         unused: dict[str, Any] = {**dict.fromkeys(free, True), "large": {"batch"}}
+        unused["tuning"] = {"checkpoint_every"}
         values = self.model_dump(mode="json", exclude=unused)
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -7,6 +7,7 @@ FiatError                     exit 1   something is wrong inside
 │   ├── UnknownNameError               no such task, model, recipe ...; suggests the nearest
 │   ├── ModelFileError                 weights missing, tampered with, or of a wrong kind
 │   ├── ArtefactError                  an artefact that is corrupt, newer, or does not fit
+│   ├── CheckpointError                a checkpoint of another tuning; lists what differs
 │   └── StoreCorruptError              a store that is damaged or newer
 ├── BudgetError               exit 3   done, but too many rows failed
 ├── EnvironmentProblem        exit 4   disk, permission, lock, a missing package
@@ -76,6 +77,10 @@ class ModelFileError(UsageError):
 
 class ArtefactError(UsageError):
     """An artefact is corrupt, newer than this release, or does not fit what it is used with."""
+
+
+class CheckpointError(UsageError):
+    """A checkpoint is of other data, settings, base model or packages than the tuning at hand."""
 
 
 class StoreCorruptError(UsageError):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +38,7 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise EnvironmentProblem(
             f'Cannot write "{path}": {error.strerror or error}.',
@@ -47,15 +50,6 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` as a whole file."""
     with writing_whole(path) as file:
         file.write(content)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def check_writable(path: Path) -> None:
@@ -80,6 +74,51 @@ def check_writable(path: Path) -> None:
         raise EnvironmentProblem(
             f'Cannot write "{path}": {problem}.', "Choose another place; nothing was spent."
         )
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk. Raises OSError if that fails."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder, which is made if it is not there; the lock dies with the process.
+
+    Args:
+        folder: what is written in.
+        what: its name in messages, such as "run folder".
+
+    Raises:
+        EnvironmentProblem: another process holds it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f'Cannot write the {what} "{folder}": {error.strerror or error}.',
+            "Choose another with --out.",
+        ) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+            raise EnvironmentProblem(
+                f'The {what} "{folder}" is locked by {owner}.',
+                "Wait for it to end, or choose another folder with --out.",
+            ) from None
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,10 @@ Folds = Annotated[
     int | None,
     typer.Option(min=2, help="Folds of data.file, in place of test rows; as data.folds does."),
 ]
+ForceResume = Annotated[
+    bool,
+    typer.Option(help="Go on from checkpoints of another base model or packages; noted."),
+]
 
 
 def run(
@@ -39,11 +44,13 @@ def run(
     retry_ambiguous: RetryAmbiguous = None,
     retry: Retry = None,
     strict: Strict = False,
+    force_resume: ForceResume = False,
 ) -> None:
     """Run recipes x sizes x seeds on the same rows and compare them honestly.
 
     Each finished cell is written at once. Stop the command whenever you like and run it again:
-    finished cells are skipped, and an answer of the large model is never paid for twice.
+    finished cells are skipped, the tuning under way goes on from its last checkpoint, and an
+    answer of the large model is never paid for twice.
 
     Ends with a table in the terminal and one self-contained report.html in the run folder.
 
@@ -63,6 +70,7 @@ def run(
         config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
     )
     plan = make_plan(config.model_copy(update={"limits": limits}))
+    plan = replace(plan, force_resume=force_resume)
     for note in plan.data.notes:
         errors.print(note, markup=False, soft_wrap=True)
     errors.print(estimate(plan).sentence(), markup=False, soft_wrap=True)

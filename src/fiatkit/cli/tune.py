@@ -25,6 +25,12 @@ Seed = Annotated[int, typer.Option(help="Seed of the subset and of the tuning.")
 Store = Annotated[
     Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
 ]
+ForceResume = Annotated[
+    bool,
+    typer.Option(
+        help="Go on from checkpoints of other data, settings or packages; the artefact tells."
+    ),
+]
 
 
 def run(
@@ -40,8 +46,12 @@ def run(
     retry_ambiguous: RetryAmbiguous = None,
     retry: Retry = None,
     strict: Strict = False,
+    force_resume: ForceResume = False,
 ) -> None:
     """Tune the small model by one recipe and keep it, with all that prediction must repeat.
+
+    Stop the command whenever you like and run it again: it goes on from the last checkpoint, and
+    on the same CPU with the same threads the artefact's weights are the same, byte for byte.
 
     Example:  fiat tune run.yaml --out my-model --size 200
     """
@@ -55,7 +65,7 @@ def run(
     )
     config = config.model_copy(update={"limits": limits})
     with Bars() as bars:
-        result = tune_one(config, recipe, size, seed, out, bars)
+        result = tune_one(config, recipe, size, seed, out, bars, force_resume=force_resume)
     for note in result.notes:
         console.print(note, markup=False)
     best = "" if result.best_score is None else f", dev {result.metric} {result.best_score:.1f}"

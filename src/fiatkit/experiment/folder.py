@@ -1,53 +1,19 @@
-"""The run folder: its files, their layout, and the lock that lets one process write it."""
+"""The run folder: its files and their layout."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fiatkit.errors import EnvironmentProblem, UsageError
+from fiatkit.errors import UsageError
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.files import write_json, write_jsonl
 from fiatkit.records import Example, Prediction, Rationale, Score
 
 VERSION = 1
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the run folder for this process.
-
-    Raises:
-        EnvironmentProblem: another process holds it, or it cannot be written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f'Cannot write the run folder "{out}": {error.strerror or error}.',
-            "Choose another with --out.",
-        ) from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(handle, 100, 0).decode(errors="replace").strip()
-            raise EnvironmentProblem(
-                f'The run folder "{out}" is in use by process {owner or "unknown"}.',
-                "Wait for it to end, or choose another folder with --out.",
-            ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(handle)
 
 
 def check_same(plan: Plan) -> str | None:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fiatkit.errors import BudgetError
-from fiatkit.experiment import folder
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress, Silent
 from fiatkit.experiment.runner import begin, fill, finish_cell
-from fiatkit.files import read_jsonl, write_jsonl
+from fiatkit.files import locked, read_jsonl, write_jsonl
 from fiatkit.records import Prediction
 
 
@@ -32,7 +31,7 @@ def compare(plan: Plan, progress: Progress | None = None) -> None:
         fill(plan, progress)
         return
     problem: BudgetError | None = None
-    with folder.locked(plan.out):
+    with locked(plan.out, "run folder"):
         begin(plan)
         for number, part in enumerate(plan.parts, 1):
             progress.say(f"Fold {number} of {len(plan.parts)}")

@@ -41,6 +41,7 @@ class Plan:
     """The task, its rows and the cells, in the order in which they are filled.
 
     `sizes` are those of the run, `all` as a number; `config.sizes` are the same numbers.
+    `force_resume`: take up checkpoints of a tuning that was begun with something else, too.
     """
 
     config: RunConfig
@@ -48,6 +49,7 @@ class Plan:
     data: DataSplits
     sizes: tuple[int, ...]
     cells: tuple[Cell, ...]
+    force_resume: bool = False
 
     def train_rows(self, cell: Cell) -> list[Example]:
         """The rows that a cell trains on; the same for every recipe of one size and seed."""

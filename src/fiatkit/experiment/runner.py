@@ -22,7 +22,8 @@ from fiatkit.experiment.floors import predict_floor
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress, Silent
 from fiatkit.experiment.scores import score
-from fiatkit.experiment.tuned import tuned_cell
+from fiatkit.experiment.tuned import checkpoint_folder, tuned_cell
+from fiatkit.files import locked
 from fiatkit.recipes import NAMED
 from fiatkit.recipes.predictor import large_answers
 from fiatkit.records import Prediction, Query, Rationale
@@ -41,7 +42,7 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
         BudgetError: all is done, but more rationales failed than `max_failed` allows.
     """
     progress = progress or Silent()
-    with folder.locked(plan.out):
+    with locked(plan.out, "run folder"):
         folder.check_same(plan)
         pending = [cell for cell in plan.cells if not plan.finished(cell)]
         if len(pending) < len(plan.cells):
@@ -169,6 +170,7 @@ def _tuned(plan: Plan, cell: Cell, rationales: Rationales, progress: Progress, t
     record["usage"] = usage_of(calls)
     record["seconds"]["rationales"] = sum(r.seconds for r in calls)
     finish_cell(plan, cell, predictions, record)
+    shutil.rmtree(checkpoint_folder(plan, cell), ignore_errors=True)
 
 
 def finish_cell(

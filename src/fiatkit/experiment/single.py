@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ from fiatkit.experiment.plan import Cell, Plan, make_plan
 from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.scores import large_identity, score, to_keep
-from fiatkit.experiment.tuned import preparation, tune_recipe
-from fiatkit.files import check_writable, read_jsonl
+from fiatkit.experiment.tuned import checkpoints_of, preparation, tune_recipe
+from fiatkit.files import check_writable, locked, read_jsonl
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, Reasoner, Shard
 from fiatkit.reasoning.batch import BatchTally
@@ -52,27 +54,60 @@ def tune_one(
     out: Path,
     progress: Progress,
     frames: Mapping[str, object] | None = None,
+    *,
+    force_resume: bool = False,
 ) -> Tuned:
-    """Tune one recipe and save it as an artefact. Test rows are neither used nor paid for."""
+    """Tune one recipe and save it as an artefact. Test rows are neither used nor paid for.
+
+    Checkpoints are kept beside `out`, in a folder of its name and ".checkpoints", until the
+    artefact is saved; the same call goes on from them.
+    """
     recipe = named(name)
     if not recipe.tune:
         raise UsageError(f'The recipe "{name}" tunes nothing.', "Try fiat, instruct or lora.")
-    if os.path.lexists(out):
-        raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
+    _refuse_existing(out)
     check_writable(out)
     sizes = [size] if size else ["all"]
     plan = make_plan(config.model_copy(update={"recipes": [name], "sizes": sizes}), frames)
-    train = list(plan.data.train) if size is None else plan.train_rows(Cell(name, size, seed))
+    plan = replace(plan, force_resume=force_resume)
+    with _checkpoint_folder(out) as folder:
+        return _tune(plan, Cell(name, size, seed), out, folder, progress)
+
+
+def _refuse_existing(out: Path) -> None:
+    if os.path.lexists(out):
+        raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
+
+
+@contextlib.contextmanager
+def _checkpoint_folder(out: Path) -> Iterator[Path]:
+    """The folder beside `out` for its checkpoints, held by this process, and gone in the end
+    unless there is something to go on from."""
+    folder = out.with_name(f"{out.name}.checkpoints")
+    with locked(folder, "checkpoint folder"):
+        _refuse_existing(out)
+        try:
+            yield folder
+        finally:
+            if out.exists() or not any(folder.glob("step-*")):
+                shutil.rmtree(folder)
+
+
+def _tune(plan: Plan, cell: Cell, out: Path, folder: Path, progress: Progress) -> Tuned:
+    train = list(plan.data.train) if cell.size is None else plan.train_rows(cell)
+    cell = replace(cell, size=len(train))
     rationales: dict[str, Rationale] = {}
-    if recipe.needs_rationales:
+    if named(cell.recipe).needs_rationales:
         with open_reasoner(plan, progress) as reasoner:
             queries = [e.query for e in (*train, *plan.data.dev)]
             rationales = expand(reasoner, queries, progress)
-    title = f"{name} on {len(train)} rows, seed {seed}"
-    predictor, result, notes = tune_recipe(plan, recipe, train, rationales, seed, progress, title)
-    cell = Cell(name, len(train), seed)
+    title = f"{cell.recipe} on {len(train)} rows, seed {cell.seed}"
+    checkpoints = checkpoints_of(plan, cell, folder, progress)
+    predictor, result, notes = tune_recipe(
+        plan, cell, train, rationales, progress, title, checkpoints
+    )
     known = to_keep(plan, predictor, rationales)
-    artefact.save(out, predictor.small, preparation(plan, predictor, cell, train), **known)
+    artefact.save(out, predictor.small, preparation(plan, predictor, cell, train, result), **known)
     return Tuned(result.best_epoch, result.best_score, plan.task.metrics[0], tuple(notes))
 
 

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fiatkit import artefact, metrics, prompts, registry
@@ -17,7 +18,7 @@ from fiatkit.models.local import SmallModel
 from fiatkit.recipes import NAMED, Recipe
 from fiatkit.recipes.predictor import Predictor, training_pairs
 from fiatkit.records import Example, Prediction, Rationale, ScoredRow
-from fiatkit.tuning import TuningResult, TuningSettings, tune
+from fiatkit.tuning import Checkpoints, TuningResult, TuningSettings, tune
 
 
 def tuned_cell(
@@ -29,8 +30,9 @@ def tuned_cell(
 ) -> tuple[list[Prediction], dict[str, Any]]:
     """Tune and predict. Returns the test predictions and the cell's record so far."""
     train = plan.train_rows(cell)
+    checkpoints = checkpoints_of(plan, cell, checkpoint_folder(plan, cell), progress)
     predictor, result, notes = tune_recipe(
-        plan, NAMED[cell.recipe], train, rationales, cell.seed or 0, progress, title
+        plan, cell, train, rationales, progress, title, checkpoints
     )
     began = time.monotonic()
     predictions = predictor.predict([e.query for e in plan.data.test], rationales)
@@ -39,7 +41,8 @@ def tuned_cell(
     known = to_keep(plan, predictor, rationales, predictions)
     if target.exists():  # of an attempt that was stopped before its cell was written
         shutil.rmtree(target)
-    artefact.save(target, predictor.small, preparation(plan, predictor, cell, train), **known)
+    prepared = preparation(plan, predictor, cell, train, result)
+    artefact.save(target, predictor.small, prepared, **known)
     record = {
         "label": predictor.recipe.label,
         "train_groups": len({row.group for row in train}),
@@ -52,22 +55,41 @@ def tuned_cell(
     return predictions, record
 
 
+def checkpoint_folder(plan: Plan, cell: Cell) -> Path:
+    """Where a cell's checkpoints are until it is finished."""
+    return plan.out / "cells" / cell.folder / "checkpoints"
+
+
+def checkpoints_of(plan: Plan, cell: Cell, folder: Path, progress: Progress) -> Checkpoints:
+    """The checkpoints of a cell's tuning, which hold for its task, data and recipe only."""
+    about = {
+        "task": plan.task.fingerprint,
+        "data": plan.data.fingerprint,
+        "recipe": cell.recipe,
+    }
+    return Checkpoints(folder, about, force=plan.force_resume, say=progress.say)
+
+
 def tune_recipe(
     plan: Plan,
-    recipe: Recipe,
+    cell: Cell,
     train: Sequence[Example],
     rationales: Mapping[str, Rationale],
-    seed: int,
     progress: Progress,
     title: str,
+    checkpoints: Checkpoints,
 ) -> tuple[Predictor, TuningResult, list[str]]:
-    """Tune a fresh small model by `recipe`. Returns it ready to predict, with what was noticed."""
+    """Tune a fresh small model as `cell` says, or go on where that was stopped.
+
+    Returns:
+        The model, ready to predict; what the tuning did; and what was noticed.
+    """
     config, task = plan.config, plan.task
-    recipe = recipe.tuned_by(config.tuning)
+    recipe = NAMED[cell.recipe].tuned_by(config.tuning)
     small = SmallModel.load(config.small.model, device=config.small.device)
     settings = config.tuning.for_recipe(str(recipe.method), small.context)
     predictor = Predictor(task, recipe, small, max_length=settings.max_length)
-    pairs, left_out = training_pairs(task, recipe, train, rationales, seed)
+    pairs, left_out = training_pairs(task, recipe, train, rationales, cell.seed or 0)
     notes = [f"{count} training rows left out: {why}" for why, count in left_out.items()]
 
     if recipe.rationale_dropout:
@@ -85,12 +107,14 @@ def tune_recipe(
         small,
         pairs,
         settings,
-        seed=seed,
+        seed=cell.seed or 0,
         dev_score=dev_score if dev else None,
         on_progress=_told(progress, title),
+        checkpoints=checkpoints,
     )
     notes += [f"{count} training rows skipped: {why}" for why, count in result.skipped.items()]
     notes += [note for note in [serving(recipe, settings)] if note]
+    notes += result.notes()
     if not small.packs:
         notes.append("Rows are padded: this architecture cannot share what rows begin with.")
     return predictor, result, notes
@@ -118,7 +142,11 @@ def _told(progress: Progress, title: str) -> Callable[[int, int, float], None]:
 
 
 def preparation(
-    plan: Plan, predictor: Predictor, cell: Cell, train: Sequence[Example]
+    plan: Plan,
+    predictor: Predictor,
+    cell: Cell,
+    train: Sequence[Example],
+    result: TuningResult,
 ) -> dict[str, Any]:
     """Everything that prediction must do exactly as tuning did, and what was tuned on."""
     ids = "\n".join(example.id for example in train)
@@ -138,5 +166,6 @@ def preparation(
             "seed": cell.seed,
             "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
             "data_fingerprint": plan.data.fingerprint,
+            "forced": [change for resume in result.resumed for change in resume["forced"]],
         },
     }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fiatkit.errors import DataError
-from fiatkit.files import sync_folder
+from fiatkit.files import sync
 from fiatkit.reasoning import schema
 from fiatkit.reasoning.place import Lock
 from fiatkit.reasoning.schema import ATTEMPT, COLUMNS, FIRST, LATER, SELECTED, Row
@@ -120,12 +120,12 @@ def _swap(path: Path, fresh: Path) -> None:
         old = path.with_name(path.name + suffix)
         if old.exists():
             os.link(old, path.with_name(f"{path.name}.corrupt-{number}{suffix}"))
-    sync_folder(path.parent)
+    sync(path.parent)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync(path.parent)
     fresh.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _records(path: Path) -> Iterator[tuple[int, Row]]:

@@ -35,6 +35,8 @@ class TuningSettings(Strict):
             that the model can also answer a row whose rationale failed. A row's id and the seed
             decide, so that it is the same in every epoch, whatever other rows there are.
         patience: stop after so many epochs without a better dev score.
+        checkpoint_every: steps between checkpoints; default: once a minute, and less often where
+            saving would take more than a twentieth of the time.
     """
 
     method: str = "lora"
@@ -52,6 +54,7 @@ class TuningSettings(Strict):
     max_length: int = Field(default=1024, ge=16)
     rationale_dropout: float = Field(default=0.0, ge=0, le=1)
     patience: int | None = Field(default=None, ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)
 
     @field_validator("method")
     @classmethod

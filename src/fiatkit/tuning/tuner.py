@@ -1,4 +1,4 @@
-"""The training loop: loss on the target and its stop token only, best epoch kept.
+"""Tuning: rows are tokenised, a loss is computed on the target and its stop token only.
 
 The head is applied at target positions only, which changes no gradient: no other position is in
 the loss. Padding is masked by position, so no pad id can be confused with the stop token.
@@ -6,17 +6,18 @@ the loss. Padding is masked by position, so no pad id can be confused with the s
 
 from __future__ import annotations
 
+import hashlib
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
-from fiatkit.errors import NonFiniteLossError, UsageError
+from fiatkit.errors import UsageError
 from fiatkit.models.local import SmallModel
 from fiatkit.records import TrainingPair
+from fiatkit.tuning.checkpoints import Checkpoints
+from fiatkit.tuning.loop import Loop
 from fiatkit.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
@@ -42,15 +43,45 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class TuningResult:
-    """What tuning did. `history` has one entry an epoch; the model holds the best epoch."""
+    """What tuning did. The model holds the best epoch.
+
+    Attributes:
+        history: one entry an epoch.
+        losses: the mean loss of a target token, one entry a step.
+        seconds: what it took, over all processes if it was resumed.
+        tokens: that went through the model.
+        skipped: rows that were left out, by reason.
+        cut: rows whose rationale was cut.
+        halved: the steps at which memory ran out, and the tokens at once from there on.
+        resumed: the steps at which a checkpoint was taken up; `forced` lists what differed.
+    """
 
     history: tuple[dict[str, Any], ...]
     best_epoch: int
     best_score: float | None
+    losses: tuple[float, ...]
     seconds: float
     tokens: int
+    halved: tuple[dict[str, int], ...] = ()
+    resumed: tuple[dict[str, Any], ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
     cut: int = 0
+
+    def notes(self) -> list[str]:
+        """What went otherwise than planned, in words."""
+        return [
+            *(
+                f"memory ran out at step {entry['step']}: {entry['batch_tokens']} tokens at once "
+                "from there on; the rows of a step are the same"
+                for entry in self.halved
+            ),
+            *(
+                f"resumed by force after step {entry['step']} although these differed: "
+                f"{', '.join(entry['forced'])}"
+                for entry in self.resumed
+                if entry["forced"]
+            ),
+        ]
 
 
 def tune(
@@ -61,6 +92,7 @@ def tune(
     seed: int,
     dev_score: Callable[[], float | None] | None = None,
     on_progress: Callable[[int, int, float], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TuningResult:
     """Tune `small` on `pairs`; afterwards it holds the weights of the best epoch.
 
@@ -72,30 +104,65 @@ def tune(
             same CPU with the same threads gives the same bytes.
         dev_score: called after each epoch; higher is better. Without it the last epoch is kept.
         on_progress: called with (steps done, steps in all, loss).
+        checkpoints: where the state is kept from time to time, and from where the tuning goes on
+            if it was begun before. On the same CPU with the same threads the end is the same,
+            byte for byte, as without a stop.
 
     Raises:
         UsageError: no row can be used.
+        CheckpointError: a checkpoint is there, but of another tuning.
+        EnvironmentProblem: a checkpoint cannot be saved, or memory does not suffice.
         NonFiniteLossError: the loss or the gradient is not finite; the step was not taken.
     """
     import torch
 
     rows, skipped, cut = encode_rows(small, pairs, settings.max_length)
+    if checkpoints is not None:
+        checkpoints.about.update(_about(small, rows, settings, seed))
     method = registry.get(ROOM, settings.method)
     torch.manual_seed(seed)
     small.model = method.attach(small.model, settings, small.identity["name"])
-    began = time.monotonic()
     small.check_packing(_sample(rows))
-    run = _Run(small, settings, method, len(rows), on_progress)
-    for epoch in range(1, settings.epochs + 1):
-        run.epoch(epoch, list(steps(rows, settings.batch_rows, seed, epoch)), dev_score)
-        if settings.patience and epoch - run.best_epoch >= settings.patience:
-            break
-    run.restore_best()
-    tokens = sum(row.length for row in rows) * len(run.history)
-    seconds = time.monotonic() - began
-    return TuningResult(
-        tuple(run.history), run.best_epoch, run.best_score, seconds, tokens, skipped, cut
+    loop = Loop(
+        small,
+        settings,
+        method,
+        lambda epoch: list(steps(rows, settings.batch_rows, seed, epoch)),
+        lambda part: target_loss(small, part),
+        checkpoints,
     )
+    loop.run(dev_score, on_progress)
+    return TuningResult(
+        tuple(loop.history),
+        loop.best_epoch,
+        loop.best_score,
+        tuple(loop.losses),
+        loop.seconds,
+        sum(row.length for row in rows) * len(loop.history),
+        tuple(loop.halved),
+        tuple(loop.resumed),
+        skipped,
+        cut,
+    )
+
+
+def _about(
+    small: SmallModel, rows: Sequence[Row], settings: TuningSettings, seed: int
+) -> dict[str, Any]:
+    """All that decides a tuning's bytes on one machine: rows, base model, settings, packages."""
+    from importlib.metadata import version
+
+    content = hashlib.sha256()
+    for row in rows:
+        content.update(repr(row).encode())
+    chosen = settings.model_dump(mode="json", exclude={"checkpoint_every"})
+    return {
+        "rows": content.hexdigest(),
+        "base": small.identity["revision"],
+        "seed": seed,
+        **{f"tuning.{key}": value for key, value in chosen.items()},
+        **{name: version(name) for name in ("torch", "transformers", "peft")},
+    }
 
 
 def encode_rows(
@@ -167,97 +234,3 @@ def target_loss(small: SmallModel, rows: Sequence[Row]) -> torch.Tensor:
     wanted = [token for row in rows for token in row.target]
     goal = torch.tensor(wanted, device=hidden.device)
     return torch.nn.functional.cross_entropy(small.logits(hidden).float(), goal, reduction="sum")
-
-
-class _Run:
-    """The state of one tuning: optimizer, schedule, history, best epoch."""
-
-    def __init__(
-        self,
-        small: SmallModel,
-        settings: TuningSettings,
-        method: ModuleType,
-        rows: int,
-        told: Callable[[int, int, float], None] | None,
-    ) -> None:
-        import torch
-
-        self.small, self.settings, self.told = small, settings, told
-        self.total = settings.epochs * -(-rows // settings.batch_rows)
-        self.done = 0
-        self.history: list[dict[str, Any]] = []
-        self.best_epoch = 0
-        self.best_score: float | None = None
-        self._best: list[torch.Tensor] = []
-        self._weights = [p for p in small.model.parameters() if p.requires_grad]
-        rate = settings.learning_rate or method.LEARNING_RATE
-        self._optimizer = torch.optim.AdamW(
-            self._weights, lr=rate, weight_decay=settings.weight_decay
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._share)
-
-    def _share(self, step: int) -> float:
-        """Share of the learning rate at a step: linear rise, then linear fall to zero."""
-        rise = max(1, round(self.settings.warmup * self.total))
-        if step < rise:
-            return (step + 1) / rise
-        return max(0.0, (self.total - step) / max(1, self.total - rise))
-
-    def epoch(
-        self,
-        number: int,
-        batches_of_rows: Sequence[list[Row]],
-        dev_score: Callable[[], float | None] | None,
-    ) -> None:
-        """Take the steps of one epoch, then score dev and keep the weights if they are best."""
-        losses = [self._step(rows) for rows in batches_of_rows]
-        loss = sum(losses) / len(losses)
-        self.small.model.eval()
-        score = dev_score() if dev_score else None
-        self.history.append({"epoch": number, "loss": loss, "dev_score": score})
-        if score is None or self.best_score is None or score > self.best_score:
-            self.best_epoch, self.best_score = number, score
-            self._best = [weight.detach().clone() for weight in self._weights]
-
-    def _step(self, rows: Sequence[Row]) -> float:
-        """One optimizer step over `rows`, in parts that fit; returns the mean loss."""
-        import torch
-
-        self.small.model.train()
-        tokens = sum(len(row.target) for row in rows)
-        total = 0.0
-        ids = [(*row.prompt, *row.target[:-1]) for row in rows]
-        for part in self.small.network.batches(ids, self.settings.batch_tokens):
-            with self.small.fused():
-                loss = target_loss(self.small, [rows[index] for index in part]) / tokens
-                self._finite(loss.detach(), rows, "loss")
-                loss.backward()
-            total += float(loss.detach())
-        norm = torch.nn.utils.clip_grad_norm_(self._weights, self.settings.clip)
-        self._finite(norm, rows, "gradient")
-        self._optimizer.step()
-        self._schedule.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        self.done += 1
-        if self.told:
-            self.told(self.done, self.total, total)
-        return total
-
-    def _finite(self, value: torch.Tensor, rows: Sequence[Row], what: str) -> None:
-        if not bool(value.isfinite()):
-            self._optimizer.zero_grad(set_to_none=True)
-            ids = ", ".join(row.query_id for row in rows)
-            raise NonFiniteLossError(
-                f"The {what} became {float(value)} at step {self.done + 1}, on the rows {ids}. "
-                "The step was not taken.",
-                "Look at these rows, or lower tuning.learning_rate.",
-            )
-
-    def restore_best(self) -> None:
-        """Put the best epoch's weights back."""
-        import torch
-
-        with torch.no_grad():
-            for weight, best in zip(self._weights, self._best, strict=True):
-                weight.copy_(best)
-        self.small.model.eval()
