@@ -1,29 +1,26 @@
 """Tunings in processes of their own, killed by SIGKILL where they are told.
 
-    python killed.py JSON
-
-The JSON is a list of tunings, run one after the other, each in a fork of this process, so that
-torch is imported once. Each has `folder`, `model`, `settings`, and perhaps one of
+A tuning is told by a dict with `folder`, `model`, `settings`, and perhaps one of
 
 - `die_after`: the step after which to die, before a checkpoint of it is saved;
 - `die_at`: the number of the file operation in the checkpoint folder at which to die;
 - `saves`: how many checkpoints to save, of numbers that say their step, without any tuning.
 
-A tuning that ends writes `result.json`: the adapter's sha256, losses, history, best score. What
-became of each is printed as JSON: "done", or the signal that ended it.
+A tuning that ends writes `result.json`: the adapter's sha256, losses, history, best score.
 """
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import sys
+import traceback
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import peft  # noqa: F401
 import torch
-import transformers  # noqa: F401
 
 from fiatkit import registry
 from fiatkit.models.local import SmallModel
@@ -31,6 +28,7 @@ from fiatkit.records import Part, SmallPrompt, TrainingPair
 from fiatkit.tuning import Checkpoints, TuningSettings, tune
 from fiatkit.tuning.checkpoints import State
 from fiatkit.tuning.tuner import encode_rows, target_loss
+from tests.command import WARM
 
 WORDS = ["sun", "ice", "sol", "hielo", "hot tea", "cold rain", "warm"]
 
@@ -113,20 +111,30 @@ def run(told: dict[str, Any]) -> None:
     (folder / "result.json").write_text(json.dumps(found))
 
 
-def main() -> None:
-    ends: list[str] = []
-    for told in json.loads(sys.argv[1]):
-        child = os.fork()
-        if not child:
-            try:
-                (save_only if "saves" in told else run)(told)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        ends.append("done" if code == 0 else signal.Signals(-code).name if code < 0 else "failed")
-    print(json.dumps(ends))
+def ends(*told: dict[str, Any]) -> list[str]:
+    """Run one after the other, each in a fork of a process that has fiatkit loaded and no threads
+    yet. How each ended: "done", "failed", or the signal's name."""
+    heard, said = multiprocessing.Pipe(duplex=False)
+    child = WARM.Process(target=_series, args=(told, said))
+    child.start()
+    assert heard.poll(600), "the tunings did not end"
+    found: list[str] = heard.recv()
+    child.join()
+    return found
 
 
-if __name__ == "__main__":
-    main()
+def _series(told: tuple[dict[str, Any], ...], said: Connection) -> None:
+    said.send([_end(each) for each in told])
+
+
+def _end(told: dict[str, Any]) -> str:
+    child = os.fork()
+    if not child:
+        try:
+            (save_only if "saves" in told else run)(told)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return "done" if code == 0 else signal.Signals(-code).name if code < 0 else "failed"
