@@ -16,9 +16,9 @@ from fiatkit.errors import FiatError
 from fiatkit.experiment.estimate import estimate
 from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, lay_out, problems
-from fiatkit.experiment.tuned import serving
-from fiatkit.recipes import NAMED, Recipe
-from fiatkit.recipes.predictor import small_prompt
+from fiatkit.experiment.tuned import flaws_of, serving
+from fiatkit.recipes import NAMED
+from fiatkit.recipes.predictor import Predictor, small_prompt, training_pairs
 from fiatkit.records import Example, Rationale
 
 
@@ -151,21 +151,38 @@ def _small(config: RunConfig, plan: Plan | None) -> Iterator[Finding]:
         if told:
             yield Finding("note", told)
     for recipe in tuned:
-        yield _length(plan, recipe, small, config.tuning.max_length)
+        recipe = recipe.tuned_by(config.tuning)
+        limit = config.tuning.for_recipe(str(recipe.method), small.context).max_length
+        predictor = Predictor(plan.task, recipe, small, max_length=limit)
+        yield _length(plan, predictor)
+        yield from _preflight(plan, predictor)
 
 
-def _length(plan: Plan, recipe: Recipe, small: object, limit: int) -> Finding:
-    from fiatkit.models.local import SmallModel
+def _pretend(predictor: Predictor) -> Rationale:
+    """A rationale as long as one may be."""
+    task = predictor.task
+    budget = "x " * task.reasoning.max_tokens if predictor.recipe.needs_rationales else ""
+    return Rationale("", budget, None, "ok", "")
 
-    assert isinstance(small, SmallModel)
-    budget = "x " * plan.task.reasoning.max_tokens if recipe.needs_rationales else ""
-    pretend = Rationale("", budget, None, "ok", "")
+
+def _preflight(plan: Plan, predictor: Predictor) -> Iterator[Finding]:
+    """What `fiat tune` would stop at, or note, in the training rows."""
+    rows = plan.data.train[: max(plan.sizes)]
+    pretend = _pretend(predictor)
+    written = {row.id: pretend for row in rows}
+    pairs, _ = training_pairs(plan.task, predictor.recipe, rows, written)
+    for flaw in flaws_of(predictor, pairs):
+        kind: Literal["note", "problem"] = "problem" if flaw.fatal else "note"
+        yield Finding(kind, f"{predictor.recipe.name}: {flaw.sentence}")
+
+
+def _length(plan: Plan, predictor: Predictor) -> Finding:
+    recipe, limit, pretend = predictor.recipe, predictor.max_length, _pretend(predictor)
     rows = [*plan.data.train[: max(plan.sizes)], *plan.data.dev, *plan.data.test]
     lengths, cut, long = [], 0, []
     for row in rows:
         prompt = small_prompt(plan.task, recipe, row.query, pretend)
-        target = len(small.encode_target(row.target))
-        encoded = small.encode(prompt, max_length=limit, reserve=target)
+        encoded = predictor.read(prompt)
         lengths.append(len(encoded.ids))
         cut += encoded.cut > 0
         long += [row.id] if encoded.too_long else []

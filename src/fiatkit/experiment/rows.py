@@ -16,7 +16,7 @@ from fiatkit.experiment.estimate import stored
 from fiatkit.experiment.plan import Plan
 from fiatkit.prompts import reasoning_messages, target_text
 from fiatkit.recipes import NAMED, Recipe
-from fiatkit.recipes.predictor import drops_rationale, small_prompt
+from fiatkit.recipes.predictor import Predictor, drops_rationale, small_prompt
 from fiatkit.records import Example, Message, Rationale, SmallPrompt
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def _small_view(
     target = small.encode_target(target_text(plan.task, row.target))
     prompt = small_prompt(plan.task, recipe, row.query, rationale)
     limit = plan.config.tuning.max_length
-    encoded = small.encode(prompt, max_length=limit, reserve=len(target))
+    kept_free = Predictor(plan.task, recipe, small).reserve
+    encoded = small.encode(prompt, max_length=limit, reserve=max(kept_free, len(target)))
     most = min(limit, small.context)
     if encoded.cut:
         notes.append(

@@ -17,8 +17,9 @@ from fiatkit.experiment.scores import to_keep
 from fiatkit.models.local import SmallModel
 from fiatkit.recipes import NAMED, Recipe
 from fiatkit.recipes.predictor import Predictor, training_pairs
-from fiatkit.records import Example, Prediction, Rationale, ScoredRow
-from fiatkit.tuning import Checkpoints, TuningResult, TuningSettings, tune
+from fiatkit.records import Example, Prediction, Rationale, ScoredRow, TrainingPair
+from fiatkit.tuning import Checkpoints, TuningResult, TuningSettings, preflight, tune
+from fiatkit.tuning.tuner import encode_rows
 
 
 def tuned_cell(
@@ -95,6 +96,7 @@ def tune_recipe(
     if recipe.rationale_dropout:
         bare = sum(pair.prompt.part("rationale") is None for pair in pairs)
         notes.append(f"{bare} of {len(pairs)} training rows are read without their rationale")
+    notes += preflight.refuse(flaws_of(predictor, pairs))
     dev = plan.data.dev
 
     def dev_score() -> float:
@@ -108,6 +110,7 @@ def tune_recipe(
         pairs,
         settings,
         seed=cell.seed or 0,
+        reserve=predictor.reserve,
         dev_score=dev_score if dev else None,
         on_progress=_told(progress, title),
         checkpoints=checkpoints,
@@ -118,6 +121,18 @@ def tune_recipe(
     if not small.packs:
         notes.append("Rows are padded: this architecture cannot share what rows begin with.")
     return predictor, result, notes
+
+
+def flaws_of(predictor: Predictor, pairs: Sequence[TrainingPair]) -> list[preflight.Flaw]:
+    """Check pairs against what `predictor` will read, before they are tuned on.
+
+    Raises:
+        UsageError: no row can be used.
+    """
+    small, reserve = predictor.small, predictor.reserve
+    rows, _, _ = encode_rows(small, pairs, predictor.max_length, reserve)
+    labels = [prompts.target_text(predictor.task, label) for label in predictor.task.choices or []]
+    return preflight.check(small, pairs, rows, predictor.read, reserve=reserve, labels=labels)
 
 
 def serving(recipe: Recipe, settings: TuningSettings) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fiatkit.prompts import target_text, tuning_prompt
@@ -124,11 +125,7 @@ class Predictor:
             elif problem:
                 found[query.id] = Prediction(query.id, None, f"failed:{problem}")
                 continue
-            encoded = self.small.encode(
-                small_prompt(self.task, self.recipe, query, rationale),
-                max_length=self.max_length,
-                reserve=self._reserve(),
-            )
+            encoded = self.read(small_prompt(self.task, self.recipe, query, rationale))
             if encoded.too_long:
                 found[query.id] = Prediction(query.id, None, "skipped:too_long")
             else:
@@ -137,7 +134,12 @@ class Predictor:
         found.update((prediction.query_id, prediction) for prediction in answer(ready))
         return [replace(found[q.id], fallback=fallbacks.get(q.id, "")) for q in queries]
 
-    def _reserve(self) -> int:
+    def read(self, prompt: SmallPrompt) -> Encoded:
+        """Encode a prompt as every prediction does."""
+        return self.small.encode(prompt, max_length=self.max_length, reserve=self.reserve)
+
+    @cached_property
+    def reserve(self) -> int:
         """Tokens to keep free for the answer and the stop token."""
         if not self.task.choices:
             return self.task.max_answer_tokens

@@ -90,6 +90,7 @@ def tune(
     settings: TuningSettings,
     *,
     seed: int,
+    reserve: int = 0,
     dev_score: Callable[[], float | None] | None = None,
     on_progress: Callable[[int, int, float], None] | None = None,
     checkpoints: Checkpoints | None = None,
@@ -102,6 +103,8 @@ def tune(
         settings: how.
         seed: decides the adapter's first weights and the order of the rows. The same seed on the
             same CPU with the same threads gives the same bytes.
+        reserve: tokens that prediction keeps free for an answer: training keeps as many, so that
+            both cut a rationale at the same place.
         dev_score: called after each epoch; higher is better. Without it the last epoch is kept.
         on_progress: called with (steps done, steps in all, loss).
         checkpoints: where the state is kept from time to time, and from where the tuning goes on
@@ -116,7 +119,7 @@ def tune(
     """
     import torch
 
-    rows, skipped, cut = encode_rows(small, pairs, settings.max_length)
+    rows, skipped, cut = encode_rows(small, pairs, settings.max_length, reserve)
     if checkpoints is not None:
         checkpoints.about.update(_about(small, rows, settings, seed))
     method = registry.get(ROOM, settings.method)
@@ -166,7 +169,7 @@ def _about(
 
 
 def encode_rows(
-    small: SmallModel, pairs: Sequence[TrainingPair], max_length: int
+    small: SmallModel, pairs: Sequence[TrainingPair], max_length: int, reserve: int = 0
 ) -> tuple[list[Row], dict[str, int], int]:
     """Tokenise pairs. Rows that are too long are left out and counted, never cut in silence.
 
@@ -178,7 +181,8 @@ def encode_rows(
     cut = 0
     for pair in pairs:
         target = small.encode_target(pair.target)
-        encoded = small.encode(pair.prompt, max_length=max_length, reserve=len(target))
+        room = max(reserve, len(target))
+        encoded = small.encode(pair.prompt, max_length=max_length, reserve=room)
         if encoded.too_long:
             skipped["too_long"] = skipped.get("too_long", 0) + 1
         else:
