@@ -191,7 +191,7 @@ def _interrupt(seconds: float) -> None:
     raise KeyboardInterrupt
 
 
-def test_G26_a_cap_holds_for_batches_too(serve: Serve, open_: Open) -> None:
+def test_a_cap_holds_for_batches_too(serve: Serve, open_: Open) -> None:
     server = serve()
     policy = Policy(max_calls=5)
     with open_(server, policy=policy) as reasoner, pytest.raises(CapReachedError):
