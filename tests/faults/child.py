@@ -18,7 +18,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,14 @@ class Keys:
     receipt: str
 
 
-def keys(url: str, rows: list[Query], task: Task = TASK) -> dict[str, Keys]:
-    """Both keys of each row's request, by the row's id."""
+def keys(url: str, rows: list[Query], max_tokens: int | None = None) -> dict[str, Keys]:
+    """Both keys of each row's request, by the row's id; with other `max_tokens` than the task's."""
     identity = create_chat_model(large(url)).identity
     found = {}
     for query in rows:
-        request = rationale_request(task, query)
+        request = rationale_request(TASK, query)
+        if max_tokens:
+            request = replace(request, sampling=replace(request.sampling, max_tokens=max_tokens))
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         found[query.id] = Keys(
             completion_key(identity, request), receipt_key(messages, request.sampling.max_tokens)

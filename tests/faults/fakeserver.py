@@ -14,6 +14,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -22,14 +23,16 @@ from typing import Any
 
 KEY = "sk-canary-123456789"
 PRICE = {"prompt": "1", "completion": "2"}  # per million tokens, in tests of money
+TLS = b"\x16"  # how a handshake begins; nobody here speaks it
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One receipt: a request that arrived whole."""
+    """One receipt: a request that arrived whole, `time` counts those of its key."""
 
     number: int
+    at: float
     key: str
     time: int
     body: dict[str, Any]
@@ -184,7 +187,7 @@ class FakeServer:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 async for body, headers in _requests(reader):
                     async with self._busy():
                         reply = self.script(self._note(body, headers))
@@ -207,7 +210,7 @@ class FakeServer:
     def _note(self, body: dict[str, Any], headers: dict[str, str]) -> Asked:
         key = _key_of(body)
         self._seen[key] += 1
-        asked = Asked(len(self.receipts) + 1, key, self._seen[key], body, headers)
+        asked = Asked(len(self.receipts) + 1, time.monotonic(), key, self._seen[key], body, headers)
         self.receipts.append(asked)
         if self._file:
             with self._file.open("a") as file:
@@ -220,7 +223,10 @@ async def _requests(
 ) -> AsyncIterator[tuple[dict[str, Any], dict[str, str]]]:
     """Requests of one connection, as long as it is kept alive."""
     while True:
-        head = await reader.readuntil(b"\r\n\r\n")
+        start = await reader.readexactly(1)
+        if start == TLS:
+            return
+        head = start + await reader.readuntil(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")[1:-2]
         headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))

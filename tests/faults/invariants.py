@@ -56,6 +56,7 @@ class Case:
         limits: measured value and limit of what must stay bounded, by name.
         canary: a file that must not exist.
         retried: keys that the user asked to be requested again.
+        more: keys of further requests for the same rows, by any name.
     """
 
     server: FakeServer
@@ -72,6 +73,7 @@ class Case:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     canary: Path | None = None
     retried: Collection[str] = ()
+    more: Mapping[str, Keys] = field(default_factory=dict)
 
 
 def check(case: Case) -> None:
@@ -111,7 +113,7 @@ def _lost_ack(case: Case, texts: Mapping[str, str]) -> None:
 
 def _spend(case: Case, attempts: Mapping[str, Counter[str]]) -> None:
     received = case.server.counts()
-    for identity, key in case.rows.items():
+    for identity, key in [*case.rows.items(), *case.more.items()]:
         outcomes = attempts.get(key.store, Counter())
         sent = sum(n for outcome, n in outcomes.items() if outcome not in NEVER_ARRIVED)
         unsure = outcomes["ambiguous"] + outcomes["leased"]
@@ -119,7 +121,7 @@ def _spend(case: Case, attempts: Mapping[str, Counter[str]]) -> None:
         told = f"INV2: {identity}: {got} receipts, {sent} attempts {dict(outcomes)}"
         assert got <= sent, told
         assert sent - got <= (unsure if case.crashed else 0), told
-    known = {key.receipt for key in case.rows.values()}
+    known = {key.receipt for key in [*case.rows.values(), *case.more.values()]}
     assert set(received) <= known, "INV2: the server was asked for what no row asks"
 
 

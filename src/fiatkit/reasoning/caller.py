@@ -105,23 +105,26 @@ class Caller:
         self._budget.reserve(worst)
         tokens = self._budget.prompt_tokens(request) + request.sampling.max_tokens
         sent = self.pace.begin(tokens)
-        usage: Usage | None = None
+        usage = Usage()
         try:
             answer = await self._model.complete(request)
             usage = answer.usage
         except ProviderError as error:
-            self._failed(attempt, error, sent, worst)
-            raise
+            if error.reason != "refused":
+                self._failed(attempt, error, sent, worst)
+                raise
+            answer = Completion("", "refused", detail=error.message)
         except BaseException:
             with contextlib.suppress(EnvironmentProblem):
                 self._lost(attempt, "interrupted", worst)
             raise
         finally:
-            self.pace.end(tokens - _total(usage) if usage and _total(usage) else 0)
+            used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+            self.pace.end(tokens - used if used else 0)
             self._learn(tokens)
             self.stopping.changed()
         self._quiet_since = None
-        self.pace.answered()
+        self.pace.answered(sent)
         self._budget.learn(request, answer.usage)
         return self._kept(attempt, request, answer, worst, keep_empty)
 
@@ -196,10 +199,6 @@ class Caller:
 
     def _account(self) -> None:
         self.tally.cost, self.tally.unknown_cost = self._budget.cost, self._budget.unknown
-
-
-def _total(usage: Usage) -> int:
-    return (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
 
 
 def add(a: Usage, b: Usage) -> Usage:

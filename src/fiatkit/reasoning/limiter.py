@@ -41,15 +41,16 @@ class Rate:
             start = max(self._free_at, now - BURST) if amount > 0 else self._free_at
             self._free_at = start + amount / self.per_second
 
-    def learn(self, heard: RateLimit, scarce: float) -> None:
-        """Keep the endpoint's own pace while it says that less than `scarce` is left.
+    def learn(self, heard: RateLimit, each: float, volley: float, now: float) -> None:
+        """Keep the endpoint's own pace while less is left than a volley of requests would take.
 
         A limit that refills evenly is whole again after `reset` seconds, so that limit / reset is
         its pace when nothing is left; a limit that refills at once answers with 429 and a time.
         """
         learnt = None
-        if heard.left is not None and heard.limit and heard.reset and heard.left < scarce:
+        if heard.left is not None and heard.limit and heard.reset and heard.left < each * volley:
             learnt = heard.limit / heard.reset
+            self._free_at = max(self._free_at, now - (heard.left - each) / learnt)
         known = [rate for rate in (self._own, learnt) if rate]
         self.per_second = min(known) if known else None
 
@@ -108,10 +109,15 @@ class Pace:
         self.in_flight -= 1
         self.tokens.take(-tokens_too_many, self._clock())
 
-    def answered(self) -> None:
-        """An answer came: open up, if there was use for more."""
-        self._refusals = self._opened = 0
+    def answered(self, sent: float) -> None:
+        """An answer came: open up, if there was use for more.
+
+        What was sent before the window narrowed says nothing of how things are since.
+        """
         self._recent.append(True)
+        if sent < self._shrunk_at:
+            return
+        self._refusals = self._opened = 0
         if self.in_flight + 1 >= int(self.window) and self.window < self.most:
             step = 1.0 if self.window < self._target else 1.0 / self.window
             self.window = min(self.most, self.window + step)
@@ -139,8 +145,9 @@ class Pace:
 
     def heard(self, limits: RateLimits, tokens: int) -> None:
         """Learn from what the endpoint says of its limits; a request takes about `tokens`."""
-        self.requests.learn(limits.requests, self.window + 1)
-        self.tokens.learn(limits.tokens, (self.window + 1) * tokens)
+        now = self._clock()
+        self.requests.learn(limits.requests, 1, self.window + 1, now)
+        self.tokens.learn(limits.tokens, tokens, self.window + 1, now)
 
     def hold(self, seconds: float) -> None:
         """Nobody sends for so long."""

@@ -270,7 +270,8 @@ class RationaleStore:
     ) -> None:
         self._db.execute(
             "UPDATE attempts SET outcome = ?, possibly_billed = ?, prompt_tokens = ?, "
-            "completion_tokens = ?, cached_tokens = ?, reasoning_tokens = ?, cost = ?, ended = ? "
+            "completion_tokens = ?, cached_tokens = ?, reasoning_tokens = ?, cost = ?, "
+            "ended = max(started, ?) "
             "WHERE seq = ?",
             (
                 outcome,

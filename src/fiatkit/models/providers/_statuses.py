@@ -101,18 +101,27 @@ def by_status(
     code = quoted(str(raw or "").encode(errors="replace"))
     words = quoted(str(value.get("message") or "").encode(errors="replace"))
     rule = next(rule for rule in RULES if rule.fits(status, code, words))
+    kind = _obeyed(rule.kind, headers)
     said = f'"{place}" answered {status}'
     said += f" ({code})." if code.replace("_", "").isalnum() and len(code) < 60 else "."
     harmless = rule.kind is RowProviderError or rule.reason == "unsupported"
     told = f"It says: {words!r}" if words and harmless else ""
-    wait = retry_after(headers, time.time()) if rule.kind is TransientProviderError else None
-    return rule.kind(
+    wait = retry_after(headers, time.time()) if kind is TransientProviderError else None
+    return kind(
         said,
         " ".join(filter(None, (told, rule.hint))),
         reason=rule.reason.format(status),
         ambiguous=rule.ambiguous,
         retry_after=wait,
     )
+
+
+def _obeyed(kind: type[ProviderError], headers: Any) -> type[ProviderError]:
+    """What becomes of an error when the server says itself whether to try again."""
+    said = headers.get("x-should-retry")
+    if said == "true" and kind is RowProviderError:
+        return TransientProviderError
+    return FatalProviderError if said == "false" and kind is TransientProviderError else kind
 
 
 def error_value(body: Any) -> dict[str, Any]:

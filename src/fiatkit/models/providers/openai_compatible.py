@@ -197,7 +197,7 @@ def read(value: Any, request: Request, flavour: Flavour, seconds: float) -> Comp
     Raises:
         ValueError, KeyError, IndexError, TypeError, AttributeError: it is no chat completion.
     """
-    choice = value["choices"][0]
+    choice, more = value["choices"][0], len(value["choices"]) - 1
     message = choice["message"]
     text = message.get("content")
     if text is not None and not isinstance(text, str):
@@ -219,6 +219,8 @@ def read(value: Any, request: Request, flavour: Flavour, seconds: float) -> Comp
         text = text if named is None else named
     if reasoning and not text.strip() and finish in ("empty", "length"):
         detail = "only reasoning was written; raise large.reasoning_tokens or max_tokens"
+    if more and not detail:
+        detail = f"{more} more choices than asked for were ignored"
     model = str(value.get("model", ""))
     usage = _usage(value, flavour)
     return Completion(text, finish, usage, model, seconds, detail, reasoning, _logprobs(choice))

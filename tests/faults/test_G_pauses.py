@@ -1,0 +1,160 @@
+"""G02 to G04 and G24: rate limits, what Retry-After may say, and clocks that jump."""
+
+import email.utils
+import itertools
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from fiatkit.models.providers._statuses import retry_after
+from tests.faults import child
+from tests.faults.conftest import Meet
+from tests.faults.fakeserver import Asked, FakeServer, Reply, completion, error, first, right_text
+from tests.faults.invariants import Case, check
+
+
+def test_G02_the_whole_queue_pauses_then_opens_up_without_a_burst(meet: Meet) -> None:
+    def script(asked: Asked) -> Reply:
+        if asked.number == 9:
+            return error(429, "rate_limit_exceeded", retry_after_ms="700")
+        return Reply(body=completion(right_text(asked.text)), wait=0.05)
+
+    case = meet(script, rows=40, concurrency=8, large={"concurrency": 8})
+    receipts = case.server.receipts
+    refused = receipts[8].at
+    after = [asked.at for asked in receipts if asked.at > refused + 0.3]
+    assert after[0] - refused >= 0.7
+    assert after[1] - after[0] >= 0.05, "the first request after the pause goes alone"
+    assert case.outcome.end["calls"] == 41
+    assert case.outcome.end["possibly_billed"] == 0
+
+
+def test_G02_a_rate_limit_is_not_counted_against_the_row(meet: Meet) -> None:
+    limited = error(429, "rate_limit_exceeded", retry_after_ms="5")
+    case = meet(first(9, limited), rows=2, policy={"max_attempts": 2})
+    assert case.outcome.end["calls"] == 20
+
+
+def test_G02_what_an_endpoint_says_is_left_is_kept_to(meet: Meet) -> None:
+    """One request is left and another comes back each 0.1 s: nobody is refused."""
+    free_at: list[float] = []
+
+    def script(asked: Asked) -> Reply:
+        recent = [at for at in free_at if asked.at - at < 0.08]
+        free_at.append(asked.at)
+        if len(recent) > 1:
+            return error(429, "rate_limit_exceeded", retry_after_ms="100")
+        said = {
+            "x-ratelimit-limit-requests": "600",
+            "x-ratelimit-remaining-requests": "1",
+            "x-ratelimit-reset-requests": "1m0s",
+        }
+        return Reply(body=completion(right_text(asked.text)), headers=said)
+
+    case = meet(script, rows=12, concurrency=1)
+    assert case.outcome.end["calls"] == 12
+    gaps = [b.at - a.at for a, b in itertools.pairwise(case.server.receipts)]
+    assert sorted(gaps)[len(gaps) // 2] > 0.08
+
+
+NOW = 1_700_000_000.0
+
+
+def date(seconds: float) -> str:
+    return email.utils.formatdate(NOW + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "20"}, 20),
+        ({"retry-after": "0"}, None),
+        ({"retry-after": "-10"}, None),
+        ({"retry-after": "60"}, 60),
+        ({"retry-after": "120"}, 120),
+        ({"retry-after": "121"}, 121),  # the SDK gives up here; a run pauses
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e35"}, None),
+        ({"retry-after": "1e999"}, None),
+        ({"retry-after": "99999999999999999999999999999999999"}, None),
+        ({"retry-after": date(20)}, 20),
+        ({"retry-after": date(0)}, None),
+        ({"retry-after": date(-10)}, None),
+        ({"retry-after": date(121)}, 121),
+        ({"retry-after": "Zun, 29 Sep 2023 16:26:27 GMT"}, None),
+        ({"retry-after": "Thu, 01 Jan 100000 00:00:00 GMT"}, None),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "9"}, 9),
+        ({"retry-after-ms": "0", "retry-after": "9"}, None),
+    ],
+)
+def test_G03_retry_after_is_read_as_the_sdk_reads_it(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert retry_after(headers, now=NOW) == seconds
+
+
+@pytest.mark.parametrize("said", ["nan", "inf", "-10", "1e35", "", "soon"])
+def test_G03_a_nonsensical_pause_becomes_our_own(meet: Meet, said: str) -> None:
+    case = meet(first(1, error(429, retry_after=said)), rows=2)
+    assert case.outcome.end["retries"] == 2
+
+
+THREE_HOURS = error(429, "rate_limit_exceeded", retry_after="10800")
+
+
+def test_G04_max_wait_stops_at_once_and_says_when_to_come_back(meet: Meet, tmp_path: Path) -> None:
+    case = meet(first(1, THREE_HOURS), code=5, policy={"max_wait": "1h"})
+    assert "asks to wait until" in case.outcome.output
+    assert "Run the same command again" in case.outcome.output
+    meet(rows=6)
+
+
+def test_G04_a_pause_of_hours_says_when_it_ends_and_ctrl_c_works(tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    with FakeServer(lambda asked: THREE_HOURS) as server:
+        process = subprocess.Popen(
+            child.command(server.url, store, 4),
+            cwd=child.ROOT,
+            env=child.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("Paused by the endpoint; going on at "), line
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        took = time.monotonic() - began
+        keys = child.keys(server.url, child.queries(4))
+    outcome = child.read(process.returncode, out, line + err)
+    limits = {"seconds from Ctrl-C to the end": (took, 5.0)}  # 1 s on a machine with nothing to do
+    check(Case(server, store, keys, outcome, code=130, finished=False, limits=limits))
+
+
+@pytest.mark.parametrize("jump", [86400.0, -86400.0])
+def test_G24_a_clock_that_jumps_changes_nothing(
+    meet: Meet, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    real, calls = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: real() + jump * (next(calls) // 5))
+    began = time.monotonic()
+    trouble = error(503, retry_after_ms="100")
+    case = meet(first(2, trouble), rows=6, concurrency=2)
+    assert 0.1 <= time.monotonic() - began < 30
+    with sqlite3.connect(case.store) as db:
+        rows = db.execute("SELECT seq, ended - started FROM attempts ORDER BY seq").fetchall()
+        seconds = db.execute("SELECT min(seconds) FROM completions").fetchone()[0]
+    assert [seq for seq, _ in rows] == list(range(1, 19))
+    assert all(duration >= 0 for _, duration in rows)
+    assert seconds >= 0
