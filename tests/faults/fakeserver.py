@@ -24,7 +24,7 @@ from typing import Any
 KEY = "sk-canary-123456789"
 PRICE = {"prompt": "1", "completion": "2"}  # per million tokens, in tests of money
 TLS = b"\x16"  # how a handshake begins; nobody here speaks it
-PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
+PROMPT_TOKENS, COMPLETION_TOKENS = 40, 10
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def completion(text: Any, finish: Any = "stop", **changes: Any) -> dict[str, Any
         "usage": {
             "prompt_tokens": PROMPT_TOKENS,
             "completion_tokens": COMPLETION_TOKENS,
-            "prompt_tokens_details": {"cached_tokens": 60},
+            "prompt_tokens_details": {"cached_tokens": 24},
         },
     } | changes
 

@@ -9,7 +9,7 @@ from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Pricing
 from fiatkit.records import ModelIdentity, Request, Usage
 
-BYTES_PER_TOKEN = 2.0  # before the endpoint has told; scripts of all languages stay below this
+BYTES_PER_TOKEN = 1.0  # before the endpoint has told: no text has more tokens than bytes
 PER_MESSAGE = 8  # tokens of a chat template round each message
 
 

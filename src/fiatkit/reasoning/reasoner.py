@@ -344,7 +344,7 @@ def rationale_of(task: Task, answered: Answered) -> Rationale:
 
 
 def _reason(completion: Completion) -> str:
-    if completion.finish == "empty" and completion.detail.startswith(ONLY_REASONING):
+    if completion.detail.startswith(ONLY_REASONING):
         return "empty-reasoning-only"
     return FAILED.get(completion.finish, completion.detail or "error")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import time
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -272,4 +273,4 @@ def _bytes(text: str) -> tuple[bytes, bool]:
     try:
         return text.encode(), False
     except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode(), True
+        return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text).encode(), True
