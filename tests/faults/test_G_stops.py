@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fiatkit.reasoning import RationaleStore
-from tests.command import FIAT
+from tests.command import run as fiat
 from tests.faults import child
 from tests.faults.conftest import Meet
 from tests.faults.fakeserver import (
@@ -220,24 +220,13 @@ tuning: {instruction: Say warm or cold.}
 RUN_FILE = """
 version: 1
 task: task.yaml
-data: {file: rows.csv, dev_rows: 8, test_rows: 20}
+data: {file: rows.csv, dev_rows: 0, test_rows: 40}
 large: {provider: openai_compatible, model: m, base_url: URL, concurrency: 4}
 small: {model: smollm2-135m}
-recipes: [fiat]
+recipes: [icl]
 sizes: [12]
 prices: {m: {prompt: 1, completion: 2}}
 """
-
-
-def fiat(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [FIAT, *words],
-        cwd=folder,
-        env=child.environment() | {"COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture

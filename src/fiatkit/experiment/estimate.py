@@ -1,37 +1,49 @@
 """How long a run will take on this machine, roughly, from its matrix-product speed.
 
 The constants below were measured on two x86-64 cores and are ratios to that speed, so they carry
-over to other CPUs; on a GPU, and for a remote large model, only calls and tokens are told.
+over to other CPUs; on a GPU only calls and tokens are told. A remote large model's time and the
+length of its answers are those of its answers in the store, if it has any.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from statistics import median
 
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.prompts import reasoning_messages
+from fiatkit.reasoning.prices import IN_PROCESS, pricing, shown
 from fiatkit.recipes import NAMED
 from fiatkit.recipes.predictor import small_prompt
-from fiatkit.records import Query, Rationale
+from fiatkit.records import Query, Rationale, Usage
 
 BYTES_PER_WEIGHT = 0.725  # of a Q4_K_M file
 PREFILL = 1.1  # llama.cpp's prompt FLOP/s over float32 GEMM FLOP/s
 DECODE_BYTES = 20e9  # bytes of weights read a second while decoding, two cores
 RATIONALE_TOKENS = 40
+USUAL_CONCURRENCY = 8
 TRAIN = 0.45  # share of the GEMM speed that tuning reaches
 PREDICT = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run has still to do. Seconds are None where they cannot be told beforehand."""
+    """What a run has still to do. Seconds are None where they cannot be told beforehand.
+
+    `cost` is in US dollars, and `most_cost` the same if every answer were as long as it may be;
+    None where no price is known, or where calls cost nothing.
+    """
 
     cells: int
     calls: int
     prompt_tokens: int
     large_seconds: float | None
     small_seconds: float | None
+    cost: Decimal | None = None
+    most_cost: Decimal | None = None
 
     def sentence(self) -> str:
         """The estimate in words."""
@@ -40,6 +52,8 @@ class Estimate:
         told = f"{self.cells} cells to fill; at most {self.calls} calls of the large model"
         if self.calls:
             told += f" (about {self.prompt_tokens:,} prompt tokens, mostly a shared prefix)"
+        if self.cost is not None and self.most_cost is not None:
+            told += f" for about {shown(self.cost)}, at most {shown(self.most_cost)}"
         known = [s for s in (self.large_seconds, self.small_seconds) if s is not None]
         if known:
             told += f". This will take about {_minutes(sum(known))}"
@@ -64,15 +78,47 @@ def estimate(plan: Plan) -> Estimate:
     first = reasoning_messages(plan.task, plan.data.test[0].query)
     shared = sum(rough_tokens(message.content) for message in first[:-1])
     new = [rough_tokens("".join(query.fields.values())) + 12 for query in calls]
+    read = shared * len(calls) + sum(new)
+    written = [r.usage.completion_tokens for r in known.values() if r.usage.completion_tokens]
+    expected = round(median(written)) if written else RATIONALE_TOKENS
     return Estimate(
         cells=len(pending),
         calls=len(calls),
-        prompt_tokens=shared * len(calls) + sum(new),
-        large_seconds=_large_seconds(plan, shared + sum(new), len(calls), speed),
+        prompt_tokens=read,
+        large_seconds=_large_seconds(plan, shared + sum(new), len(calls), speed)
+        if plan.config.large.provider in IN_PROCESS
+        else _remote_seconds(plan, list(known.values()), len(calls)),
         small_seconds=sum(_cell_seconds(part, cell, speed) for part, cell in pending)
         if plan.config.small.device in ("auto", "cpu")
         else None,
+        cost=_cost(plan, len(calls), read, expected),
+        most_cost=_cost(plan, len(calls), read, plan.task.reasoning.max_tokens),
     )
+
+
+def _cost(plan: Plan, calls: int, read: int, written: int) -> Decimal | None:
+    """US dollars for calls that read so many tokens together and write so many each; None where
+    the price is not known or there is none. Nothing is taken to be cached."""
+    from fiatkit.models import create_chat_model
+
+    if not calls or plan.config.large.provider in IN_PROCESS:
+        return None
+    model = create_chat_model(plan.config.large.values_for_provider())
+    price = pricing(model.identity, plan.config.prices)
+    each = price(Usage(read // calls, written, 0)) if price else None
+    return None if each is None else each * calls
+
+
+def _remote_seconds(plan: Plan, known: Sequence[Rationale], calls: int) -> float | None:
+    """Seconds of a remote large model, by its answers in the store; None if there are none."""
+    seconds = [rationale.seconds for rationale in known if rationale.seconds]
+    if not calls:
+        return 0.0
+    if not seconds:
+        return None
+    settings = plan.config.large.values_for_provider()
+    at_once = plan.config.concurrency or int(settings.get("concurrency", USUAL_CONCURRENCY))
+    return median(seconds) * calls / at_once
 
 
 def stored(plan: Plan, queries: list[Query]) -> dict[str, Rationale]:

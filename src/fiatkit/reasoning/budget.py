@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from fiatkit.errors import CapReachedError, SettingsError
 from fiatkit.reasoning.policy import Policy
-from fiatkit.reasoning.prices import Pricing
+from fiatkit.reasoning.prices import Pricing, shown
 from fiatkit.records import ModelIdentity, Request, Usage
 
 BYTES_PER_TOKEN = 1.0  # before the endpoint has told: no text has more tokens than bytes
@@ -76,9 +76,9 @@ class Budget:
         spent = self.cost + self._unsure
         if spent + worst > policy.max_cost:
             raise CapReachedError(
-                f"max_cost reached: ${self.cost:.4f} spent"
-                + (f", up to ${self._unsure:.4f} more possibly billed" if self._unsure else "")
-                + f"; the next call may cost ${worst:.4f}, and ${policy.max_cost} is the limit.",
+                f"max_cost reached: {shown(self.cost)} spent"
+                + (f", up to {shown(self._unsure)} more possibly billed" if self._unsure else "")
+                + f"; the next call may cost {shown(worst)}, and ${policy.max_cost} is the limit.",
                 "Every answer is kept. Run the same command again, with a higher --max-cost if "
                 "need be, to go on.",
             )

@@ -12,6 +12,7 @@ from fiatkit.errors import CapReachedError, EnvironmentProblem, ProviderError
 from fiatkit.models.protocol import ChatModel, TellsLimits
 from fiatkit.reasoning.budget import Budget
 from fiatkit.reasoning.limiter import Pace
+from fiatkit.reasoning.prices import shown
 from fiatkit.reasoning.stopping import Stopping, clock
 from fiatkit.reasoning.store import RationaleStore
 from fiatkit.records import Completion, Request, Usage
@@ -41,7 +42,7 @@ class Tally:
             told += f": {read:,} prompt tokens"
             told += f" ({cached / read:.0%} cached by the provider)" if cached and read else ""
             told += f", {self.usage.completion_tokens or 0:,} written"
-        told += f"; ${self.cost:.4f}" if self.cost else ""
+        told += f"; {shown(self.cost)}" if self.cost else ""
         told += f"; cost of {self.unknown_cost:,} not known" if self.unknown_cost else ""
         told += f"; {self.possibly_billed:,} possibly billed without an answer" * bool(
             self.possibly_billed

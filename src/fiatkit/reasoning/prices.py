@@ -46,6 +46,11 @@ class Price(Strict):
         return (read + again + usage.completion_tokens * self.completion) / MILLION
 
 
+def shown(cost: Decimal) -> str:
+    """US dollars as a user reads them: cents from a dollar on, below that more places."""
+    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
+
+
 def pricing(identity: ModelIdentity, prices: Mapping[str, Price]) -> Pricing | None:
     """How the calls of a model are priced; None if nobody knows.
 

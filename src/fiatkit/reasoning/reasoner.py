@@ -19,7 +19,7 @@ from fiatkit.reasoning.caller import Tally
 from fiatkit.reasoning.engine import ONLY_REASONING, Answered, Engine, with_more_tokens
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.policy import Policy
-from fiatkit.reasoning.prices import Price, batch_share
+from fiatkit.reasoning.prices import Price, batch_share, shown
 from fiatkit.reasoning.store import RationaleStore
 from fiatkit.records import Completion, ModelIdentity, Query, Rationale, Request, Sampling
 
@@ -59,7 +59,7 @@ class Standing:
             f"{self.in_flight} under way" if self.in_flight else "",
             f"{self.from_store} from the store" if self.from_store else "",
             f"{self.failed} failed" if self.failed else "",
-            f"${self.cost:.4f}" if self.cost else "",
+            shown(self.cost) if self.cost else "",
         ]
         return ", ".join(filter(None, parts))
 
