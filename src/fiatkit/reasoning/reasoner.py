@@ -18,6 +18,7 @@ from fiatkit.reasoning.batch import BatchRun, BatchTally
 from fiatkit.reasoning.caller import Tally
 from fiatkit.reasoning.engine import ONLY_REASONING, Answered, Engine, with_more_tokens
 from fiatkit.reasoning.key import completion_key
+from fiatkit.reasoning.lost import lost_answers
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price, batch_share, shown
 from fiatkit.reasoning.store import RationaleStore
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FAILED = {"length": "truncated", "refused": "refused", "empty": "empty"}
 CHOICE_TOKENS = 32
+LOOKED_AT = 20_000  # newest requests in the store, in search of answers under other settings
 ROOM_FROM = 200  # queries looked up before a run to judge the room that it needs
 
 
@@ -194,7 +196,7 @@ class Reasoner:
         began = time.monotonic()
         following = iter(queries)
         first = list(islice(following, ROOM_FROM))
-        self._check_room(first, total)
+        self._check_store(first, total, sample)
 
         def told(answered: Answered) -> None:
             rationale = rationale_of(self.task, answered)
@@ -211,10 +213,22 @@ class Reasoner:
         )
         self._runner.run(self._engine.answer(requests, told))
 
-    def _check_room(self, first: Sequence[Query], total: int) -> None:
-        """Warn if the store's disk may not do for what is missing, judged by the first queries."""
-        if first:
-            self.store.check_room(self.missing(first) * total // len(first))
+    def _check_store(self, first: Sequence[Query], total: int, sample: int) -> None:
+        """Judged by the first queries: warn if the store's disk may not do for what is missing,
+        and say which answers a change of settings has lost."""
+        asked = [rationale_request(self.task, query, sample) for query in first]
+        known = [self._engine.stored("", request) for request in asked]
+        left = sum(still is not None for _, still in known)
+        if not left:
+            return
+        self.store.check_room(left * total // len(first))
+        new = [still for found, still in known if found is None and still is not None]
+        lost = lost_answers(self.model.identity, new, self.store.newest_requests(LOOKED_AT))
+        for change, count in lost.items():
+            self._say(
+                f"{count} of the first {len(first)} rows were answered before under other settings "
+                f"({change}); they are asked for anew. The old answers stay in the store."
+            )
 
     def expand_in_batches(
         self, queries: Sequence[Query], *, sample: int = 0, poll: float = 30.0

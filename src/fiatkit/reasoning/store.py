@@ -9,6 +9,7 @@ requests may have been billed without an answer.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import sqlite3
@@ -191,6 +192,13 @@ class RationaleStore:
             self.corrupt += 1
             return None
         return schema.completion_of(row)
+
+    def newest_requests(self, count: int) -> Iterator[dict[str, Any]]:
+        """The requests that were answered last, newest first, as `request_values` gives them."""
+        rows = self._db.execute(
+            "SELECT request FROM completions ORDER BY seq DESC LIMIT ?", (count,)
+        )
+        return (json.loads(request) for (request,) in rows)
 
     def possibly_billed(self, key: str) -> bool:
         """Whether the reply to an attempt at this request was lost."""
