@@ -110,7 +110,7 @@ class Pace:
         self.tokens.take(-tokens_too_many, self._clock())
 
     def answered(self, sent: float) -> None:
-        """An answer came: open up, if there was use for more.
+        """An answer came: open up.
 
         What was sent before the window narrowed says nothing of how things are since.
         """
@@ -118,9 +118,8 @@ class Pace:
         if sent < self._shrunk_at:
             return
         self._refusals = self._opened = 0
-        if self.in_flight + 1 >= int(self.window) and self.window < self.most:
-            step = 1.0 if self.window < self._target else 1.0 / self.window
-            self.window = min(self.most, self.window + step)
+        step = 1.0 if self.window < self._target else 1.0 / self.window
+        self.window = min(self.most, self.window + step)
 
     def refused(self, sent: float, retry_after: float | None) -> None:
         """A rate limit: everyone pauses. Refusals of one volley narrow the window once."""
