@@ -16,6 +16,7 @@ from fiatkit.models import Device
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import NAMED, named
+from fiatkit.records import Side
 from fiatkit.settings import Strict, load, parse
 from fiatkit.tasks import DataSettings
 from fiatkit.tuning import TuningSettings
@@ -68,6 +69,8 @@ class RunConfig(Strict):
     sizes: list[int | Literal["all"]] = Field(default=[100], min_length=1)
     seeds: list[int] = Field(default=[0], min_length=1)
     tuning: TuningSettings = TuningSettings()
+    # Left out of fingerprints where it says nothing, so that older ones still hold.
+    truncate: Side | None = Field(default=None, exclude_if=lambda value: value is None)
     floors: bool = True
     max_failed: float = Field(default=0.05, ge=0, le=1)
     concurrency: int | None = Field(default=None, ge=1)

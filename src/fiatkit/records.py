@@ -173,7 +173,8 @@ class Prediction:
     `status` is "ok", "failed:<reason>" or "skipped:<reason>"; `answer` is None unless "ok".
     `probabilities` maps each label to its probability, for tasks with a label set scored by the
     small model. `text` is the answer as written, before parsing. `fallback` is empty, or says why
-    the answer was given without a rationale, as "rationale_truncated".
+    the answer was given without a rationale, as "rationale_truncated". `cut` tokens of a field
+    were left out, as `truncate` allows.
     """
 
     query_id: str
@@ -182,6 +183,7 @@ class Prediction:
     probabilities: Mapping[str, float] | None = None
     text: str = ""
     fallback: str = ""
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,20 +210,36 @@ class Score:
 PartKind = Literal["instruction", "query", "rationale", "cue"]
 
 
+Side = Literal["head", "tail", "middle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The characters of a part that may be left out if a prompt is too long, and from where."""
+
+    begin: int
+    end: int
+    side: Side
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of the small model's prompt. Parts are tokenised apart, as literal text."""
+    """A piece of the small model's prompt. Parts are tokenised apart, as literal text.
+
+    `cut` is there only if the user allowed that a field be cut.
+    """
 
     kind: PartKind
     text: str
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SmallPrompt:
     """What the small model reads for one query, before the scaffolding of its chat template.
 
-    The rendered text is the parts joined without anything between them. Only a part of kind
-    "rationale" may be cut when the prompt is too long for the model.
+    The rendered text is the parts joined without anything between them. When the prompt is too
+    long for the model, a part of kind "rationale" is cut, then what a part's `cut` says.
     """
 
     query_id: str

@@ -18,7 +18,7 @@ from fiatkit.prompts import tuning_prompt
 from fiatkit.reasoning import RationaleStore, Reasoner
 from fiatkit.recipes import NAMED
 from fiatkit.recipes.predictor import Predictor
-from fiatkit.records import Part, Query, SmallPrompt
+from fiatkit.records import Part, Query, Side, SmallPrompt
 from fiatkit.settings import parse
 from fiatkit.tasks import Task, load_queries
 
@@ -77,6 +77,34 @@ def test_I15_one_token_decides_and_nothing_of_the_row_is_cut(small: SmallModel) 
     assert (fits.ids, fits.too_long, fits.cut) == (whole.ids, False, 0)
     over = small.encode(prompt, max_length=len(whole.ids) + 6, reserve=7)
     assert over.too_long
+
+
+@pytest.mark.parametrize(
+    ("side", "kept"),
+    [("tail", (True, False)), ("head", (False, True)), ("middle", (True, True))],
+)
+def test_I15_truncate_cuts_the_longest_field_after_the_rationale_and_nothing_else(
+    small: SmallModel, side: Side, kept: tuple[bool, bool]
+) -> None:
+    two = parse(Task, TASK | {"fields": ["title", "text"]}, "task.yaml")
+    query = Query("q", {"title": "A name", "text": "first " + "and so on " * 20 + "last"})
+    prompts = [
+        tuning_prompt(two, query, instruction=True, rationale="It is so.", truncate=cut)
+        for cut in (None, side)
+    ]
+    plain, whole = (small.encode(prompt, max_length=500, reserve=9) for prompt in prompts)
+    assert whole == plain, "nothing changes where there is room"
+    assert small.encode(prompts[0], max_length=110, reserve=9).too_long
+    encoded = small.encode(prompts[1], max_length=110, reserve=9)
+    assert not encoded.too_long
+    assert len(encoded.ids) + 9 <= 110
+    assert encoded.what_was_cut == ("rationale", "field")
+    shown = small.tokenizer.decode(encoded.ids)
+    for part in ("Say.", "Title: A name", "Text:", "Answer:"):
+        assert part in shown
+    assert "It is so" not in shown
+    assert ("first" in shown, "last" in shown) == kept
+    assert small.encode(prompts[1], max_length=30, reserve=9).too_long, "something must be left"
 
 
 HOSTILE = [

@@ -56,6 +56,7 @@ class Bars:
         )
         self._task: Any = None
         self._name, self._total, self._began, self._logged = "", 0, 0.0, 0.0
+        self._finished = False
 
     def __enter__(self) -> Bars:
         if self._live:
@@ -69,6 +70,7 @@ class Bars:
         """A stage of `total` steps begins; the one before is finished."""
         self._name, self._total = name, total
         self._began = self._logged = time.monotonic()
+        self._finished = False
         if self._live:
             if self._task is not None:
                 self._bars.stop_task(self._task)
@@ -82,8 +84,9 @@ class Bars:
             self._bars.update(self._task, completed=done, note=note)
             return
         now = time.monotonic()
-        if done == self._total or now - self._logged > LOG_EVERY:
-            self._logged = now
+        finished = done == self._total and not self._finished
+        if finished or now - self._logged > LOG_EVERY:
+            self._logged, self._finished = now, done == self._total
             left = (now - self._began) / max(done, 1) * (self._total - done)
             told = f" ({note})" if note else ""
             self.say(f"{self._name}: {done}/{self._total}, {_clock(left)} left{told}")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.records import Side
+
 
 def _known(value: str | None) -> str | None:
     from fiatkit.tasks.load import known_encoding
@@ -19,4 +21,12 @@ def _known(value: str | None) -> str | None:
 Encoding = Annotated[
     str | None,
     typer.Option(metavar="NAME", callback=_known, help="Of a text file that is not UTF-8."),
+]
+
+Truncate = Annotated[
+    Side | None,
+    typer.Option(
+        help="Cut the head, tail or middle of a row's longest field where the row is too long, "
+        "instead of skipping it; as truncate does in the run file."
+    ),
 ]

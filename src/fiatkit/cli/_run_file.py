@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fiatkit.config import RunConfig
+    from fiatkit.records import Side
 
 
 def read_run_file(
-    path: Path, out: Path | None = None, store: Path | None = None, folds: int | None = None
+    path: Path,
+    out: Path | None = None,
+    store: Path | None = None,
+    folds: int | None = None,
+    truncate: Side | None = None,
 ) -> RunConfig:
-    """Read `path`; `out`, `store` and `folds`, when given, win over the file.
+    """Read `path`; what else is given wins over the file.
 
     Raises:
         SettingsError: the file is wrong, or its data cannot be divided into folds.
@@ -30,4 +35,6 @@ def read_run_file(
     if folds is not None:
         values = config.data.model_dump() | {"folds": folds, "test_rows": None}
         updates["data"] = parse(DataSettings, values, f"{path} with --folds {folds}")
+    if truncate is not None:
+        updates["truncate"] = truncate
     return config.model_copy(update=updates)

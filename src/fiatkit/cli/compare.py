@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._options import Truncate
 from fiatkit.cli._spending import (
     MaxCalls,
     MaxCost,
@@ -38,6 +39,7 @@ def run(
     out: Out = None,
     store: Store = None,
     folds: Folds = None,
+    truncate: Truncate = None,
     max_cost: MaxCost = None,
     max_calls: MaxCalls = None,
     max_wait: MaxWait = None,
@@ -65,7 +67,7 @@ def run(
     from fiatkit.experiment import compare, make_plan
     from fiatkit.experiment.estimate import estimate
 
-    config = read_run_file(run_file, out, store, folds)
+    config = read_run_file(run_file, out, store, folds, truncate)
     limits = with_flags(
         config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
     )

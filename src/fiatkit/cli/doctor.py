@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fiatkit.cli._options import Truncate
+
 if TYPE_CHECKING:
     from fiatkit.config import RunConfig
 
@@ -17,7 +19,7 @@ Show = Annotated[
 ]
 
 
-def run(run_file: RunFile, show: Show = 0) -> None:
+def run(run_file: RunFile, show: Show = 0, truncate: Truncate = None) -> None:
     """Check settings, data, models, disk and token lengths; count calls and estimate the time.
 
     Nothing is sent to the large model. Exit 0 if the run can start as it stands.
@@ -31,7 +33,7 @@ def run(run_file: RunFile, show: Show = 0) -> None:
     from fiatkit.cli._run_file import read_run_file
     from fiatkit.experiment.doctor import examine
 
-    config = read_run_file(run_file)
+    config = read_run_file(run_file, truncate=truncate)
     findings = examine(config)
     marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}
     for finding in findings:

@@ -46,11 +46,14 @@ def run(
     """
     from fiatkit.cli._console import Bars, console
     from fiatkit.experiment.single import predict_rows
+    from fiatkit.experiment.tuned import cut_notes
     from fiatkit.reasoning.policy import Policy
 
     limits = with_flags(Policy(), max_cost, max_calls, max_wait, retry_ambiguous, retry, strict)
     with Bars() as bars:
         predictions = predict_rows(artefact, rows, out, store, bars, limits, encoding, base)
+    for note in cut_notes(predictions):
+        console.print(note, markup=False)
     counts = Counter(prediction.status for prediction in predictions)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
     if alone := sum(prediction.fallback != "" for prediction in predictions):

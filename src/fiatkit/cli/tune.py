@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._options import Truncate
 from fiatkit.cli._spending import (
     MaxCalls,
     MaxCost,
@@ -40,6 +41,7 @@ def run(
     size: Size = None,
     seed: Seed = 0,
     store: Store = None,
+    truncate: Truncate = None,
     max_cost: MaxCost = None,
     max_calls: MaxCalls = None,
     max_wait: MaxWait = None,
@@ -59,7 +61,7 @@ def run(
     from fiatkit.cli._run_file import read_run_file
     from fiatkit.experiment.single import tune_one
 
-    config = read_run_file(run_file, store=store)
+    config = read_run_file(run_file, store=store, truncate=truncate)
     limits = with_flags(
         config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
     )

@@ -153,7 +153,7 @@ def _small(config: RunConfig, plan: Plan | None) -> Iterator[Finding]:
     for recipe in tuned:
         recipe = recipe.tuned_by(config.tuning)
         limit = config.tuning.for_recipe(str(recipe.method), small.context).max_length
-        predictor = Predictor(plan.task, recipe, small, max_length=limit)
+        predictor = Predictor(plan.task, recipe, small, max_length=limit, truncate=config.truncate)
         yield _length(plan, predictor)
         yield from _preflight(plan, predictor)
 
@@ -170,7 +170,9 @@ def _preflight(plan: Plan, predictor: Predictor) -> Iterator[Finding]:
     rows = plan.data.train[: max(plan.sizes)]
     pretend = _pretend(predictor)
     written = {row.id: pretend for row in rows}
-    pairs, _ = training_pairs(plan.task, predictor.recipe, rows, written)
+    pairs, _ = training_pairs(
+        plan.task, predictor.recipe, rows, written, truncate=predictor.truncate
+    )
     for flaw in flaws_of(predictor, pairs):
         kind: Literal["note", "problem"] = "problem" if flaw.fatal else "note"
         yield Finding(kind, f"{predictor.recipe.name}: {flaw.sentence}")
@@ -179,18 +181,22 @@ def _preflight(plan: Plan, predictor: Predictor) -> Iterator[Finding]:
 def _length(plan: Plan, predictor: Predictor) -> Finding:
     recipe, limit, pretend = predictor.recipe, predictor.max_length, _pretend(predictor)
     rows = [*plan.data.train[: max(plan.sizes)], *plan.data.dev, *plan.data.test]
-    lengths, cut, long = [], 0, []
+    lengths, cut, shortened, long = [], 0, 0, []
     for row in rows:
-        prompt = small_prompt(plan.task, recipe, row.query, pretend)
+        prompt = small_prompt(plan.task, recipe, row.query, pretend, predictor.truncate)
         encoded = predictor.read(prompt)
         lengths.append(len(encoded.ids))
         cut += encoded.cut > 0
+        shortened += encoded.field_cut > 0
         long += [row.id] if encoded.too_long else []
     lengths.sort()
     told = f"{recipe.name}: prompts of {lengths[len(lengths) // 2]} tokens (median), "
     told += f"{lengths[-1]} at most; limit {limit}"
     if cut:
         told += f"; a rationale of full length would be cut in {cut} rows"
+    if shortened:
+        told += f"; a field would be cut in {shortened} rows (truncate: {plan.config.truncate})"
     if long:
         told += f"; {len(long)} rows are too long and would be skipped: {', '.join(long[:5])}"
+        told += "" if plan.config.truncate else "; truncate: tail (or head, middle) cuts a field"
     return Finding("note" if cut or long else "ok", told)

@@ -140,6 +140,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "probabilities": None if p.probabilities is None else dict(p.probabilities),
                 "text": p.text,
                 "fallback": p.fallback,
+                "cut": p.cut,
             }
             for p in predictions
         ),

@@ -59,7 +59,13 @@ def _pool(plan: Plan) -> None:
 def _predictions(place: Path) -> list[Prediction]:
     return [
         Prediction(
-            v["id"], v["answer"], v["status"], v["probabilities"], v["text"], v.get("fallback", "")
+            v["id"],
+            v["answer"],
+            v["status"],
+            v["probabilities"],
+            v["text"],
+            v.get("fallback", ""),
+            v.get("cut", 0),
         )
         for v in read_jsonl(place / "predictions.jsonl")
     ]

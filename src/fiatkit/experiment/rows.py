@@ -116,7 +116,7 @@ def _small_view(
     if recipe is None or small is None:
         return (), notes
     target = small.encode_target(target_text(plan.task, row.target))
-    prompt = small_prompt(plan.task, recipe, row.query, rationale)
+    prompt = small_prompt(plan.task, recipe, row.query, rationale, plan.config.truncate)
     limit = plan.config.tuning.max_length
     kept_free = Predictor(plan.task, recipe, small).reserve
     encoded = small.encode(prompt, max_length=limit, reserve=max(kept_free, len(target)))
@@ -127,10 +127,15 @@ def _small_view(
             f"tokens (tuning.max_length {limit}, context {small.context}): "
             f"{_cut_text(small, prompt, encoded.cut)}"
         )
+    if encoded.field_cut:
+        notes.append(
+            f"cut: {encoded.field_cut} tokens of the {plan.config.truncate} of the longest field, "
+            f"as truncate says, since there is room for {most} tokens"
+        )
     if encoded.too_long:
         notes.append(
             f"too long: {len(encoded.ids) + len(target)} tokens even without its rationale, and "
-            f"there is room for {most}; the row is skipped, for fields are never cut"
+            f"there is room for {most}; the row is skipped, for fields are only cut by truncate"
         )
     kinds: list[tuple[Any, int]] = [*encoded.spans, ("target", len(target) - 1), ("stop", 1)]
     return tuple(_segments(small.tokenizer, (*encoded.ids, *target), kinds)), notes

@@ -189,7 +189,8 @@ class Fitted:
                 say=progress.say,
             ) as reasoner:
                 rationales = expand(reasoner, queries, progress)
-        return self.predictor.predict(queries, rationales)
+        progress.stage(f"answers by {self.predictor.small.identity['name']}", len(queries))
+        return self.predictor.predict(queries, rationales, progress.advance)
 
     def _refuse_another_large(self) -> None:
         """The small model learnt to read one large model's rationales, and no other's."""
@@ -232,7 +233,13 @@ def load_fitted(folder: Path, base: str | None = None) -> Fitted:
             f"Use fiatkit {prepared['fiatkit']}.",
         ) from None
     small = artefact.load_weights(opened, device="auto", base=base)
-    predictor = Predictor(task, recipe, small, max_length=prepared["max_length"])
+    predictor = Predictor(
+        task,
+        recipe,
+        small,
+        max_length=prepared["max_length"],
+        truncate=prepared.get("truncate"),  # older artefacts never cut a field
+    )
     prices = {k: Price.model_validate(v) for k, v in prepared.get("prices", {}).items()}
     return Fitted(task, recipe, predictor, prepared["large"], prices, opened)
 

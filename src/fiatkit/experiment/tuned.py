@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,11 @@ def tuned_cell(
         plan, cell, train, rationales, progress, title, checkpoints
     )
     began = time.monotonic()
-    predictions = predictor.predict([e.query for e in plan.data.test], rationales)
+    progress.stage(f"{title}: answering", len(plan.data.test))
+    queries = [e.query for e in plan.data.test]
+    predictions = predictor.predict(queries, rationales, progress.advance)
     seconds = time.monotonic() - began
+    notes += cut_notes(predictions)
     target = plan.out / "cells" / cell.folder / "adapter"
     known = to_keep(plan, predictor, rationales, predictions)
     if target.exists():  # of an attempt that was stopped before its cell was written
@@ -89,8 +92,11 @@ def tune_recipe(
     recipe = NAMED[cell.recipe].tuned_by(config.tuning)
     small = SmallModel.load(config.small.model, device=config.small.device)
     settings = config.tuning.for_recipe(str(recipe.method), small.context)
-    predictor = Predictor(task, recipe, small, max_length=settings.max_length)
-    pairs, left_out = training_pairs(task, recipe, train, rationales, cell.seed or 0)
+    predictor = Predictor(
+        task, recipe, small, max_length=settings.max_length, truncate=config.truncate
+    )
+    seed = cell.seed or 0
+    pairs, left_out = training_pairs(task, recipe, train, rationales, seed, config.truncate)
     notes = [f"{count} training rows left out: {why}" for why, count in left_out.items()]
 
     if recipe.rationale_dropout:
@@ -98,9 +104,11 @@ def tune_recipe(
         notes.append(f"{bare} of {len(pairs)} training rows are read without their rationale")
     notes += preflight.refuse(flaws_of(predictor, pairs))
     dev = plan.data.dev
+    bar = _TuningBar(progress, title)
 
     def dev_score() -> float:
-        found = predictor.predict([e.query for e in dev], rationales)
+        queries = [e.query for e in dev]
+        found = predictor.predict(queries, rationales, lambda done: bar.dev(done, len(dev)))
         rows = [ScoredRow(e, p) for e, p in zip(dev, found, strict=True)]
         value = metrics.corpus(task.metrics[0], rows, task.choices)
         return 0.0 if value is None else float(value)
@@ -109,13 +117,14 @@ def tune_recipe(
         small,
         pairs,
         settings,
-        seed=cell.seed or 0,
+        seed=seed,
         reserve=predictor.reserve,
         dev_score=dev_score if dev else None,
-        on_progress=_told(progress, title),
+        on_progress=bar.step,
         checkpoints=checkpoints,
     )
     notes += [f"{count} training rows skipped: {why}" for why, count in result.skipped.items()]
+    notes += [f"{count} training rows had a {what} cut" for what, count in result.cut.items()]
     notes += [note for note in [serving(recipe, settings)] if note]
     notes += result.notes()
     if not small.packs:
@@ -142,18 +151,33 @@ def serving(recipe: Recipe, settings: TuningSettings) -> str:
     return f"{told[:1].upper()}{told[1:]}." if told else ""
 
 
-def _told(progress: Progress, title: str) -> Callable[[int, int, float], None]:
-    """Forward the tuner's steps to the progress display."""
-    started = False
+def cut_notes(predictions: Sequence[Prediction]) -> list[str]:
+    """How many rows were answered from a field that was cut, if any were."""
+    cut = [prediction for prediction in predictions if prediction.cut]
+    if not cut:
+        return []
+    tokens = sum(prediction.cut for prediction in cut)
+    return [f"{len(cut)} rows were answered with a field cut ({tokens} tokens in all; truncate)"]
 
-    def step(done: int, total: int, loss: float) -> None:
-        nonlocal started
-        if not started:
-            progress.stage(title, total)
-            started = True
-        progress.advance(done, f"loss {loss:.3f}")
 
-    return step
+class _TuningBar:
+    """Forwards the tuner's steps, and what of dev is scored between epochs, to the display."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress, self._title = progress, title
+        self._done, self._loss = 0, ""
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        """One step was taken."""
+        if not self._done:
+            self._progress.stage(self._title, total)
+        self._done, self._loss = done, f"loss {loss:.3f}"
+        self._progress.advance(done, self._loss)
+
+    def dev(self, done: int, total: int) -> None:
+        """So many rows of dev are answered, after an epoch."""
+        if self._done:
+            self._progress.advance(self._done, f"{self._loss}, scoring dev: {done} of {total}")
 
 
 def preparation(
@@ -176,6 +200,7 @@ def preparation(
         "prices": {name: p.model_dump(mode="json") for name, p in plan.config.prices.items()},
         "small": plan.config.small.model,
         "max_length": predictor.max_length,
+        "truncate": predictor.truncate,
         "tuned_on": {
             "rows": len(train),
             "seed": cell.seed,

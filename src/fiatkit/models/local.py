@@ -1,7 +1,8 @@
 """The small model: loading, encoding prompts, scoring label sets, writing answers.
 
 A prompt comes in as parts and is tokenised part by part: the chat template's scaffolding with its
-control tokens, everything else as literal text. Only a rationale may be cut.
+control tokens, everything else as literal text. Only a rationale may be cut, and a field where the
+prompt's parts say so.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fiatkit.models._packed import CannotPackError
 from fiatkit.models._packed_causal import PackedCausal
 from fiatkit.models._prompted import PromptedCausal, PromptedEncoderDecoder, is_prompted
 from fiatkit.models._seq2seq import EncoderDecoder
-from fiatkit.records import Message, SmallPrompt
+from fiatkit.records import Message, Part, SmallPrompt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt as token ids. `cut` rationale tokens were left out; `too_long`: it still is.
+    """A prompt as token ids. `cut` rationale tokens were left out, and `field_cut` tokens of a
+    field; `too_long`: it still is.
 
     `spans` says, in order, of which kind how many of the ids are.
     """
@@ -43,6 +45,13 @@ class Encoded:
     cut: int = 0
     too_long: bool = False
     spans: tuple[tuple[str, int], ...] = ()
+    field_cut: int = 0
+
+    @property
+    def what_was_cut(self) -> tuple[str, ...]:
+        """ "rationale", "field", both or neither."""
+        tokens = {"rationale": self.cut, "field": self.field_cut}
+        return tuple(name for name, number in tokens.items() if number)
 
 
 class SmallModel:
@@ -124,7 +133,8 @@ class SmallModel:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode(self, prompt: SmallPrompt, *, max_length: int, reserve: int) -> Encoded:
-        """Tokenise a prompt, cutting the rationale from its end if it would be too long.
+        """Tokenise a prompt. If it would be too long, the rationale is cut from its end, then a
+        field where its part says that it may be.
 
         Args:
             prompt: the parts.
@@ -132,20 +142,39 @@ class SmallModel:
             reserve: tokens kept free for the answer and its stop token.
         """
         room = min(max_length, self.context) - reserve - len(self._before) - len(self._after)
-        parts = [(part.kind, self._literal(part.text)) for part in prompt.parts]
+        parts = [(part, self._literal(part.text)) for part in prompt.parts]
         over = sum(len(ids) for _, ids in parts) - room
-        cut = 0
+        rationale = sum(len(ids) for part, ids in parts if part.kind == "rationale")
+        cut = max(0, min(over, rationale))
+        field_cut = 0
         kept: list[int] = []
         spans: list[tuple[str, int]] = [("scaffold", len(self._before))]
-        for kind, ids in parts:
-            if kind == "rationale" and over > 0:
-                cut = min(over, len(ids))
+        for part, ids in parts:
+            if part.kind == "rationale":
                 ids = ids[: len(ids) - cut]
+            elif part.cut and over > cut:
+                ids, field_cut = self._shortened(part, ids, len(ids) - (over - cut))
             kept += ids
-            spans.append((kind, len(ids)))
+            spans.append((part.kind, len(ids)))
         spans.append(("scaffold", len(self._after)))
         whole = (*self._before, *kept, *self._after)
-        return Encoded(prompt.query_id, whole, cut, too_long=over > cut, spans=tuple(spans))
+        return Encoded(prompt.query_id, whole, cut, len(kept) > room, tuple(spans), field_cut)
+
+    def _shortened(
+        self, part: Part, ids: tuple[int, ...], most: int
+    ) -> tuple[tuple[int, ...], int]:
+        """At most `most` ids of a part, and how many are left out of what may be cut of it; as it
+        was where that is not enough, for something of a field must remain."""
+        assert part.cut is not None
+        begin, end = part.cut.begin, part.cut.end
+        pieces = part.text[:begin], part.text[begin:end], part.text[end:]
+        before, field, after = map(self._literal, pieces)
+        room = min(most - len(before) - len(after), len(field))
+        if room < 1:
+            return ids, 0
+        head = {"tail": room, "head": 0, "middle": room - room // 2}[part.cut.side]
+        left = (*field[:head], *field[len(field) - (room - head) :])
+        return (*before, *left, *after), len(field) - room
 
     def encode_target(self, text: str) -> tuple[int, ...]:
         """Ids of an answer and its stop token."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fiatkit.records import Message, Part, Query, SmallPrompt
+from fiatkit.records import Cut, Message, Part, Query, Side, SmallPrompt
 
 if TYPE_CHECKING:
     from fiatkit.tasks import Task
@@ -61,13 +61,22 @@ def _told_answer(task: Task, query: Query, target: str) -> str:
 
 
 def tuning_prompt(
-    task: Task, query: Query, *, instruction: bool, rationale: str | None
+    task: Task,
+    query: Query,
+    *,
+    instruction: bool,
+    rationale: str | None,
+    truncate: Side | None = None,
 ) -> SmallPrompt:
-    """What the small model reads: instruction, query, rationale, cue; each where it is on."""
+    """What the small model reads: instruction, query, rationale, cue; each where it is on.
+
+    With `truncate`, the query's longest field may be cut there if the prompt is too long.
+    """
     parts = []
     if instruction:
         parts.append(Part("instruction", task.tuning.instruction + "\n\n"))
-    parts.append(Part("query", query_text(task, query)))
+    cut = _longest_field(task, query, truncate) if truncate else None
+    parts.append(Part("query", query_text(task, query), cut))
     if rationale is not None:
         parts.append(Part("rationale", "\n\nReasoning: " + rationale.strip()))
     parts.append(Part("cue", "\n\nAnswer:"))
@@ -83,3 +92,15 @@ def query_text(task: Task, query: Query) -> str:
     """The query's fields, each as `Title: value`, a line for each."""
     titles = task.titles
     return "\n".join(titles[name] + ": " + value.strip() for name, value in query.fields.items())
+
+
+def _longest_field(task: Task, query: Query, side: Side) -> Cut:
+    """Where the longest field's value stands in `query_text`, with the blank before it."""
+    spans, start = [], 0
+    for name, value in query.fields.items():
+        begin = start + len(task.titles[name]) + 1
+        end = begin + 1 + len(value.strip())
+        spans.append((begin, end))
+        start = end + 1
+    begin, end = max(spans, key=lambda span: span[1] - span[0])
+    return Cut(begin, end, side)

@@ -7,28 +7,35 @@ and the tuner's dev score all go through here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fiatkit.prompts import target_text, tuning_prompt
 from fiatkit.recipes import Recipe
-from fiatkit.records import Example, Prediction, Query, Rationale, SmallPrompt, TrainingPair
+from fiatkit.records import Example, Prediction, Query, Rationale, Side, SmallPrompt, TrainingPair
 
 if TYPE_CHECKING:
     from fiatkit.models.local import Encoded, SmallModel
     from fiatkit.tasks import Task
 
 BATCH_TOKENS = 4096
+TOGETHER = 32  # rows of like length that are answered before progress is told
 
 
 def small_prompt(
-    task: Task, recipe: Recipe, query: Query, rationale: Rationale | None
+    task: Task,
+    recipe: Recipe,
+    query: Query,
+    rationale: Rationale | None,
+    truncate: Side | None = None,
 ) -> SmallPrompt:
     """Render what the small model reads: the one preparation of training and prediction."""
     text = rationale.text if recipe.rationale == "large" and rationale is not None else None
-    return tuning_prompt(task, query, instruction=recipe.instruction, rationale=text)
+    return tuning_prompt(
+        task, query, instruction=recipe.instruction, rationale=text, truncate=truncate
+    )
 
 
 def training_pairs(
@@ -37,6 +44,7 @@ def training_pairs(
     examples: Sequence[Example],
     rationales: Mapping[str, Rationale],
     seed: int = 0,
+    truncate: Side | None = None,
 ) -> tuple[list[TrainingPair], dict[str, int]]:
     """Render tuning data. Rows whose rationale failed are left out and counted by reason; those
     that rationale dropout picks need none.
@@ -53,7 +61,7 @@ def training_pairs(
         if problem:
             left_out[problem] = left_out.get(problem, 0) + 1
             continue
-        prompt = small_prompt(task, recipe, example.query, rationale)
+        prompt = small_prompt(task, recipe, example.query, rationale, truncate)
         pairs.append(TrainingPair(prompt, target_text(task, example.target)))
     return pairs, left_out
 
@@ -96,15 +104,25 @@ class Predictor:
     """Answers queries with a small model and, where the recipe says so, given rationales."""
 
     def __init__(
-        self, task: Task, recipe: Recipe, small: SmallModel, *, max_length: int = 1024
+        self,
+        task: Task,
+        recipe: Recipe,
+        small: SmallModel,
+        *,
+        max_length: int = 1024,
+        truncate: Side | None = None,
     ) -> None:
         self.task = task
         self.recipe = recipe
         self.small = small
         self.max_length = max_length
+        self.truncate = truncate
 
     def predict(
-        self, queries: Sequence[Query], rationales: Mapping[str, Rationale]
+        self,
+        queries: Sequence[Query],
+        rationales: Mapping[str, Rationale],
+        on_progress: Callable[[int], None] | None = None,
     ) -> list[Prediction]:
         """Answer each query, in order. Rows that cannot be answered say why in their status; those
         answered without their rationale, in `fallback`.
@@ -113,6 +131,7 @@ class Predictor:
             queries: what to answer; `rationales` must hold each of their ids if the recipe
                 uses rationales.
             rationales: stage one's result.
+            on_progress: called with the number of queries done.
         """
         found: dict[str, Prediction] = {}
         fallbacks: dict[str, str] = {}
@@ -125,13 +144,20 @@ class Predictor:
             elif problem:
                 found[query.id] = Prediction(query.id, None, f"failed:{problem}")
                 continue
-            encoded = self.read(small_prompt(self.task, self.recipe, query, rationale))
+            prompt = small_prompt(self.task, self.recipe, query, rationale, self.truncate)
+            encoded = self.read(prompt)
             if encoded.too_long:
                 found[query.id] = Prediction(query.id, None, "skipped:too_long")
             else:
                 ready.append(encoded)
         answer = self._choose if self.task.choices else self._write
-        found.update((prediction.query_id, prediction) for prediction in answer(ready))
+        ready.sort(key=lambda encoded: len(encoded.ids))
+        for start in range(0, len(ready), TOGETHER):
+            some = ready[start : start + TOGETHER]
+            for encoded, prediction in zip(some, answer(some), strict=True):
+                found[encoded.query_id] = replace(prediction, cut=encoded.field_cut)
+            if on_progress:
+                on_progress(len(found))
         return [replace(found[q.id], fallback=fallbacks.get(q.id, "")) for q in queries]
 
     def read(self, prompt: SmallPrompt) -> Encoded:

@@ -65,7 +65,7 @@ class TuningResult:
     halved: tuple[dict[str, int], ...] = ()
     resumed: tuple[dict[str, Any], ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
-    cut: int = 0
+    cut: dict[str, int] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
         """What went otherwise than planned, in words."""
@@ -170,15 +170,15 @@ def _about(
 
 def encode_rows(
     small: SmallModel, pairs: Sequence[TrainingPair], max_length: int, reserve: int = 0
-) -> tuple[list[Row], dict[str, int], int]:
+) -> tuple[list[Row], dict[str, int], dict[str, int]]:
     """Tokenise pairs. Rows that are too long are left out and counted, never cut in silence.
 
     Returns:
-        The rows, how many were left out for which reason, and how many had a rationale cut.
+        The rows, how many were left out for which reason, and of how many what was cut.
     """
     rows: list[Row] = []
     skipped: dict[str, int] = {}
-    cut = 0
+    cut: dict[str, int] = {}
     for pair in pairs:
         target = small.encode_target(pair.target)
         room = max(reserve, len(target))
@@ -186,7 +186,8 @@ def encode_rows(
         if encoded.too_long:
             skipped["too_long"] = skipped.get("too_long", 0) + 1
         else:
-            cut += encoded.cut > 0
+            for what in encoded.what_was_cut:
+                cut[what] = cut.get(what, 0) + 1
             rows.append(Row(encoded.query_id, encoded.ids, target))
     if not rows:
         raise UsageError(
