@@ -70,6 +70,7 @@ def checkpoints_of(plan: Plan, cell: Cell, folder: Path, progress: Progress) -> 
         "task": plan.task.fingerprint,
         "data": plan.data.fingerprint,
         "recipe": cell.recipe,
+        "truncate": plan.config.truncate,
     }
     return Checkpoints(folder, about, force=plan.force_resume, say=progress.say)
 
