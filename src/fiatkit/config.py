@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, field_validator
 from fiatkit import registry
 from fiatkit.errors import UnknownNameError
 from fiatkit.models import Device
+from fiatkit.models.cluster import RaySettings
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import NAMED, named
@@ -76,6 +77,8 @@ class RunConfig(Strict):
     concurrency: int | None = Field(default=None, ge=1)
     limits: Policy = Policy()
     prices: dict[str, Price] = {}
+    engine: Literal["local", "ray"] = "local"
+    ray: RaySettings = RaySettings()
     out: Path | None = None
     store: Path | None = None
 
@@ -112,7 +115,7 @@ class RunConfig(Strict):
     def fingerprint(self) -> str:
         """sha256 over all that a finished cell depends on beside its recipe, size and seed."""
         free = {"recipes", "sizes", "seeds", "title", "out", "store", "max_failed", "concurrency"}
-        free |= {"floors", "limits", "prices"}
+        free |= {"floors", "limits", "prices", "engine", "ray"}
         unused: dict[str, Any] = {**dict.fromkeys(free, True), "large": {"batch"}}
         unused["tuning"] = {"checkpoint_every"}
         values = self.model_dump(mode="json", exclude=unused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from fiatkit.cli._spending import (
     with_flags,
 )
 
-BATCHES = "Batches"
+BATCHES, CLUSTER = "Batches", "Beyond one machine"
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
 Store = Annotated[
     Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
@@ -31,6 +31,22 @@ PartOf = Annotated[
     ),
 ]
 
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local|ray",
+        rich_help_panel=CLUSTER,
+        help="Where the large model runs: here, or in Ray workers, as ray: in the run file says.",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto",
+        rich_help_panel=CLUSTER,
+        help="A running Ray cluster; default: ray.address, else one of this machine.",
+    ),
+]
 Batch = Annotated[
     bool,
     typer.Option(
@@ -64,6 +80,8 @@ def run(
     retry_ambiguous: RetryAmbiguous = None,
     retry: Retry = None,
     strict: Strict = False,
+    engine: EngineName = None,
+    ray_address: RayAddress = None,
     batch: Batch = False,
     batch_cancel: BatchCancel = False,
     batch_poll: BatchPoll = 30.0,
@@ -80,6 +98,7 @@ def run(
     """
     from fiatkit.cli._console import Bars, console
     from fiatkit.cli._run_file import read_run_file
+    from fiatkit.errors import UsageError
     from fiatkit.experiment import make_plan
     from fiatkit.experiment.single import cancel_batches, write_rationales
     from fiatkit.reasoning import Shard
@@ -89,7 +108,12 @@ def run(
         config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
     )
     part = Shard.parse(shard) if shard else None
-    plan = make_plan(config.model_copy(update={"limits": limits}))
+    if engine not in (None, "local", "ray"):
+        raise UsageError(f'There is no engine "{engine}".', "--engine is local or ray.")
+    updates: dict[str, Any] = {"limits": limits, "engine": engine or config.engine}
+    if ray_address:
+        updates["ray"] = config.ray.model_copy(update={"address": ray_address})
+    plan = make_plan(config.model_copy(update=updates))
     with Bars() as bars:
         if batch_cancel:
             console.print(str(cancel_batches(plan, bars, batch_poll)), markup=False)

@@ -110,11 +110,13 @@ def _large_stage(plan: Plan, pending: Sequence[Cell], progress: Progress) -> dic
 def open_reasoner(plan: Plan, progress: Progress) -> Reasoner:
     """The reasoner of a run: its large model, its store. Use it as a context manager."""
     from fiatkit.models import create_chat_model
+    from fiatkit.models.cluster import Cluster
     from fiatkit.reasoning import RationaleStore, Reasoner
 
     config = plan.config
     assert config.store is not None
-    model = create_chat_model(config.large.values_for_provider())
+    values = config.large.values_for_provider()
+    model = Cluster(values, config.ray) if config.engine == "ray" else create_chat_model(values)
     store = RationaleStore(config.store)
     return Reasoner(
         plan.task,
