@@ -2,11 +2,10 @@
 
 Runs in an environment of its own (see Makefile), knows nothing of fiatkit. Takes a JSON file:
 {"model": folder, "rows": [[prompt ids, target ids], ...], "batch": 8, "variant": ..., "rank": 16,
-"alpha": 32, "lr": 3e-4, "warmup": steps, "init": safetensors with the adapter's first weights,
-"pad": id}. Rows are taken in their order, `batch` a step.
+"alpha": 32, "lr": 3e-4, "shares": the learning rate's share at each step, "init": safetensors
+with the adapter's first weights}. Rows are taken in their order, `batch` a step.
 
-Variants: "grouped" and "padded" pad a batch to its longest row (the caller orders the rows),
-"padding_free" joins a batch to one row.
+Variants: "grouped" pads a batch to its longest row (the caller orders the rows), "padding_free" joins a batch to one row.
 """
 
 import json
@@ -26,6 +25,13 @@ from trl import SFTConfig, SFTTrainer
 class InOrder(SFTTrainer):
     def _get_train_sampler(self, *args, **kwargs):
         return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        shares = self.shares
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or self.optimizer, lambda step: shares[min(step, len(shares) - 1)]
+        )
+        return self.lr_scheduler
 
 
 class Clock(TrainerCallback):
@@ -70,8 +76,6 @@ def main() -> None:
         per_device_train_batch_size=job["batch"],
         max_steps=steps,
         learning_rate=job["lr"],
-        lr_scheduler_type="linear",
-        warmup_steps=job["warmup"],
         weight_decay=0.0,
         max_grad_norm=1.0,
         adam_beta1=0.9,
@@ -91,6 +95,7 @@ def main() -> None:
         dataloader_num_workers=0,
     )
     # The fused head is put on the model before peft wraps it, so peft is left to the trainer.
+    InOrder.shares = job["shares"]
     trainer = InOrder(
         model=model,
         args=config,
