@@ -67,11 +67,17 @@ def job_of(ref: str, name: str, count: int, folder: Path) -> dict:
         "rank": 16,
         "alpha": 32,
         "lr": 3e-4,
-        "shares": [rate_share(step, len(order), TuningSettings().warmup) for step in range(len(order))],
+        "shares": [rate_share(step, len(order)) for step in range(len(order))],
         "init": str(folder / "init.safetensors"),
         "out": str(folder / "out"),
         "threads": torch.get_num_threads(),
     }
+
+
+def rate_share(step: int, total: int) -> float:
+    """The tuner's linear rise and fall of the learning rate, for TRL."""
+    rise = max(1, round(TuningSettings().warmup * total))
+    return (step + 1) / rise if step < rise else (total - step) / max(1, total - rise)
 
 
 def run(variant: str, job: dict, folder: Path) -> tuple[list[dict], float]:
