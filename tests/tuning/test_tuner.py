@@ -10,7 +10,7 @@ from fiatkit.errors import NonFiniteLossError, UsageError
 from fiatkit.models.local import SmallModel
 from fiatkit.records import Part, SmallPrompt, TrainingPair
 from fiatkit.tuning import TuningSettings, tune
-from fiatkit.tuning.tuner import Row, encode_rows, steps, target_loss
+from fiatkit.tuning.tuner import Row, encode_rows, steps, target_loss, weighted
 
 
 def pair(number: int, text: str, target: str) -> TrainingPair:
@@ -165,9 +165,9 @@ def test_T04_a_loss_that_is_not_finite_stops_within_one_step(
     small = load()
     calls = []
 
-    def broken(model: SmallModel, rows: list[Row]) -> torch.Tensor:
+    def broken(model: SmallModel, rows: list[Row], smoothing: float) -> torch.Tensor:
         calls.append(rows)
-        loss = target_loss(model, rows)
+        loss = target_loss(model, rows, smoothing)
         return loss * float("nan") if len(calls) == 2 else loss
 
     before: list[torch.Tensor] = []
@@ -194,6 +194,51 @@ def test_rows_that_are_too_long_are_counted(load: Callable[[], SmallModel]) -> N
     long = pair(99, "word " * 300, "x")
     result = tune(load(), [*PAIRS, long], TuningSettings(epochs=1, max_length=200), seed=0)
     assert result.skipped == {"too_long": 1}
+
+
+def test_balanced_classes_weigh_the_same_in_loss_and_gradient(
+    load: Callable[[], SmallModel],
+) -> None:
+    """One warm row among four cold ones counts as much as all of these."""
+    small = load()
+    small.model.requires_grad_(True)
+    pairs = [pair(i, "sun " * (i + 1), "warm now" if i == 0 else "cold") for i in range(5)]
+    rows, _, _ = encode_rows(small, pairs, 400)
+    rows = weighted(rows, pairs, TuningSettings(class_weights="balanced"))
+    assert [row.weight for row in rows] == [2.5] + [0.625] * 4
+    ours = target_loss(small, rows)
+    ours.backward()
+    found = gradients(small.model)
+    small.model.zero_grad()
+    theirs = sum((plain_loss(small, [row]) * row.weight for row in rows), torch.zeros(()))
+    theirs.backward()
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+    for name, gradient in gradients(small.model).items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_weights_and_smoothing_reach_the_loss_that_is_stepped_on(
+    load: Callable[[], SmallModel],
+) -> None:
+    """The first step's loss is that of the untouched model, with the settings' own weights."""
+    found: list[float] = []
+    for values in (
+        {},
+        {"class_weights": "balanced"},
+        {"class_weights": {"cold": 1, "warm now": 9}},
+        {"label_smoothing": 0.3},
+    ):
+        settings = TuningSettings.model_validate({"epochs": 1, "batch_rows": 8, **values})
+        small = load()
+        rows, _, _ = encode_rows(small, PAIRS[:7], 400)
+        rows = weighted(rows, PAIRS, settings)
+        with torch.inference_mode():
+            whole = float(target_loss(small, rows, settings.label_smoothing))
+        result = tune(small, PAIRS[:7], settings, seed=0)
+        mean = whole / sum(len(row.target) for row in rows)
+        assert result.history[0]["loss"] == pytest.approx(mean, rel=1e-4)
+        assert all(mean != pytest.approx(other, rel=1e-3) for other in found)
+        found.append(mean)
 
 
 def test_each_epoch_sees_each_row_once_in_an_order_of_its_own() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from fiatkit import registry
 from fiatkit.errors import UnknownNameError
@@ -37,6 +38,9 @@ class TuningSettings(Strict):
         patience: stop after so many epochs without a better dev score.
         checkpoint_every: steps between checkpoints; default: once a minute, and less often where
             saving would take more than a twentieth of the time.
+        class_weights: "none"; "balanced", so that rare labels count as much as common ones; or a
+            weight for each label, {label: weight}. Scaled so that their mean over the rows is 1.
+        label_smoothing: share of each token's loss that is spread over the whole vocabulary.
     """
 
     method: str = "lora"
@@ -55,6 +59,8 @@ class TuningSettings(Strict):
     rationale_dropout: float = Field(default=0.0, ge=0, le=1)
     patience: int | None = Field(default=None, ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1)
+    class_weights: Literal["none", "balanced"] | dict[str, PositiveFloat] = "none"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("method")
     @classmethod

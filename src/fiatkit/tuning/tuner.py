@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
@@ -18,6 +18,7 @@ from fiatkit.models.local import SmallModel
 from fiatkit.records import TrainingPair
 from fiatkit.tuning.checkpoints import Checkpoints
 from fiatkit.tuning.loop import Loop
+from fiatkit.tuning.loss import row_weights, weighted_nll
 from fiatkit.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ ROWS_SORTED_TOGETHER = 8
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One training row as ids: the prompt, and the target with its stop token."""
+    """One training row as ids: the prompt, and the target with its stop token, each of whose
+    tokens has the row's weight in the loss."""
 
     query_id: str
     prompt: tuple[int, ...]
     target: tuple[int, ...]
+    weight: float = 1.0
 
     @property
     def length(self) -> int:
@@ -120,6 +123,7 @@ def tune(
     import torch
 
     rows, skipped, cut = encode_rows(small, pairs, settings.max_length, reserve)
+    rows = weighted(rows, pairs, settings)
     if checkpoints is not None:
         checkpoints.about.update(_about(small, rows, settings, seed))
     method = registry.get(ROOM, settings.method)
@@ -131,7 +135,7 @@ def tune(
         settings,
         method,
         lambda epoch: list(steps(rows, settings.batch_rows, seed, epoch)),
-        lambda part: target_loss(small, part),
+        lambda part: target_loss(small, part, settings.label_smoothing),
         checkpoints,
     )
     loop.run(dev_score, on_progress)
@@ -205,6 +209,15 @@ def _sample(rows: Sequence[Row]) -> list[tuple[tuple[int, ...], tuple[int, ...]]
     return [(row.prompt, row.target) for row in chosen]
 
 
+def weighted(
+    rows: Sequence[Row], pairs: Sequence[TrainingPair], settings: TuningSettings
+) -> list[Row]:
+    """The rows with the weights of their targets (`tuning.class_weights`)."""
+    targets = {pair.prompt.query_id: pair.target for pair in pairs}
+    weights = row_weights([targets[row.query_id] for row in rows], settings.class_weights)
+    return [replace(row, weight=weight) for row, weight in zip(rows, weights, strict=True)]
+
+
 def steps(rows: Sequence[Row], batch_rows: int, seed: int, epoch: int) -> Iterator[list[Row]]:
     """The rows of each step of an epoch, in an order that follows from (seed, epoch).
 
@@ -223,12 +236,14 @@ def steps(rows: Sequence[Row], batch_rows: int, seed: int, epoch: int) -> Iterat
     return iter(found)
 
 
-def target_loss(small: SmallModel, rows: Sequence[Row]) -> torch.Tensor:
-    """Summed negative log-likelihood of the rows' targets and stop tokens.
+def target_loss(small: SmallModel, rows: Sequence[Row], smoothing: float = 0.0) -> torch.Tensor:
+    """Summed negative log-likelihood of the rows' targets and stop tokens, each token with its
+    row's weight.
 
     Args:
         small: the model.
         rows: rows that fit into memory together.
+        smoothing: see `weighted_nll`.
 
     Returns:
         A scalar tensor; divide by the number of target tokens for the mean.
@@ -238,4 +253,8 @@ def target_loss(small: SmallModel, rows: Sequence[Row]) -> torch.Tensor:
     hidden = small.before_targets([(row.prompt, row.target) for row in rows])
     wanted = [token for row in rows for token in row.target]
     goal = torch.tensor(wanted, device=hidden.device)
-    return torch.nn.functional.cross_entropy(small.logits(hidden).float(), goal, reduction="sum")
+    weights = None
+    if any(row.weight != 1.0 for row in rows):
+        each = [row.weight for row in rows for _ in row.target]
+        weights = torch.tensor(each, device=hidden.device)
+    return weighted_nll(small.logits(hidden), goal, weights, smoothing)
