@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup demo test test-slow faults check format docs clean
+.PHONY: bench-tune bench-score bench-predict setup demo test test-slow faults check format docs clean
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,24 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/help_pages.py --check
+
+# Tables against named peers, each in an environment of its own; see benchmarks/README.md.
+PEERS := benchmarks/.peers
+$(PEERS)/trl $(PEERS)/lm_eval: constraints.txt
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 \
+	  $(if $(findstring trl,$@),trl==1.16.0,'lm_eval[hf]==0.4.13') peft transformers accelerate
+	touch $@
+
+bench-tune: setup $(PEERS)/trl
+	$(BIN)/fiat models get gemma3-270m
+	$(BIN)/python benchmarks/tune_vs_trl.py
+
+bench-score: setup $(PEERS)/lm_eval
+	$(BIN)/python benchmarks/score_vs_lm_eval.py
+
+bench-predict: setup
+	$(BIN)/python benchmarks/predict_vs_transformers.py
 
 format: setup
 	$(BIN)/ruff format .
