@@ -53,7 +53,8 @@ $(PEERS)/trl $(PEERS)/lm_eval: constraints.txt
 	touch $@
 
 bench-tune: setup $(PEERS)/trl
-	$(BIN)/fiat models get gemma3-270m
+	$(BIN)/fiat models get smollm2-135m
+	$(BIN)/fiat models get gemma3-270m # asks you to accept Gemma's terms
 	$(BIN)/python benchmarks/tune_vs_trl.py
 
 bench-score: setup $(PEERS)/lm_eval

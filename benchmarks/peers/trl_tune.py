@@ -5,7 +5,8 @@ Runs in an environment of its own (see Makefile), knows nothing of fiatkit. Take
 "alpha": 32, "lr": 3e-4, "shares": the learning rate's share at each step, "init": safetensors
 with the adapter's first weights}. Rows are taken in their order, `batch` a step.
 
-Variants: "grouped" pads a batch to its longest row (the caller orders the rows), "padding_free" joins a batch to one row.
+Variants: "grouped" pads a batch to its longest row (the caller orders the rows); "padding_free"
+joins a batch to one row.
 """
 
 import json
