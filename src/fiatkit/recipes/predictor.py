@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fiatkit.tasks import Task
 
 BATCH_TOKENS = 4096
-TOGETHER = 32  # rows of like length that are answered before progress is told
+TOGETHER = 64  # rows that are answered before progress is told
 
 
 def small_prompt(
@@ -151,7 +151,8 @@ class Predictor:
             else:
                 ready.append(encoded)
         answer = self._choose if self.task.choices else self._write
-        ready.sort(key=lambda encoded: len(encoded.ids))
+        # Neighbours share what they begin with, or, where that cannot be shared, their length.
+        ready.sort(key=lambda e: e.ids if self.small.packs else (len(e.ids),))
         for start in range(0, len(ready), TOGETHER):
             some = ready[start : start + TOGETHER]
             for encoded, prediction in zip(some, answer(some), strict=True):
