@@ -57,3 +57,8 @@ def strace(log: Path, *options: str) -> list[str]:
     """The words before a command that is to be traced into `log`, with its children."""
 
     return ["strace", "-f", "-qq", "-o", str(log), *options]
+
+
+def attach(log: Path, *options: str) -> list[str]:
+    """The words of a tracer for a process that runs already, before its number."""
+    return ["strace", "-f", "-o", str(log), *options, "-p"]

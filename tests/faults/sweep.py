@@ -11,10 +11,12 @@ command goes on where it stopped, unless the sources have changed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
+import os
 import random
-import subprocess
+import signal
 import tempfile
 import time
 from dataclasses import replace
@@ -22,8 +24,9 @@ from pathlib import Path
 
 from tests.faults import child
 from tests.faults.fakeserver import Asked, FakeServer, Reply, completion, right_text, well
+from tests.faults.forks import Forks
 from tests.faults.invariants import Case, check, right, snapshot
-from tests.faults.machine import strace
+from tests.faults.machine import attach
 
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "sendto")
 ROWS = 20
@@ -31,7 +34,7 @@ CONCURRENCY = 4
 MEMORY = Path("/dev/shm")
 
 
-def kill_at(call: str, number: int, folder: Path) -> bool:
+def kill_at(forks: Forks, call: str, number: int, folder: Path) -> bool:
     """One point: kill at the `number`-th `call`, resume, check. False if the run came to its end.
 
     Raises:
@@ -39,22 +42,15 @@ def kill_at(call: str, number: int, folder: Path) -> bool:
     """
     store = folder / "store.sqlite"
     inject = f"inject={call}:signal=KILL:when={number}"
-    tracer = strace(folder / "strace.log", "-e", f"trace={call}", "-e", inject)
     with FakeServer() as server:
-        done = subprocess.run(
-            [*tracer, *_job(server, store)],
-            cwd=child.ROOT,
-            env=child.environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode in (0, -9), done.stderr
-        _resume(server, store, child.read(done.returncode, done.stdout, done.stderr))
-    return done.returncode != 0
+        tracer = attach(folder / "strace.log", "-e", f"trace={call}", "-e", inject)
+        killed = forks.run(_job(server, store), folder, tracer)
+        assert killed.code in (0, -9), killed.output
+        _resume(forks, server, store, killed)
+    return killed.code != 0
 
 
-def kill_at_random(chance: random.Random, folder: Path) -> None:
+def kill_at_random(forks: Forks, chance: random.Random, folder: Path) -> None:
     """Kill when a random number of requests has arrived, and a random moment later; resume, check."""
     store = folder / "store.sqlite"
     wanted, later = chance.randint(1, ROWS), chance.uniform(0, 0.03)
@@ -62,32 +58,28 @@ def kill_at_random(chance: random.Random, folder: Path) -> None:
     def slowly(asked: Asked) -> Reply:
         return Reply(body=completion(right_text(asked.text)), wait=chance.uniform(0, 0.02))
 
-    with FakeServer(slowly) as server:
-        running = subprocess.Popen(
-            _job(server, store),
-            cwd=child.ROOT,
-            env=child.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while running.poll() is None and len(server.receipts) < wanted:
+    def kill(process: int) -> None:
+        ends = time.monotonic() + 60
+        while len(server.receipts) < wanted and time.monotonic() < ends:
             time.sleep(0.001)
         time.sleep(later)
-        running.kill()
-        stdout, stderr = running.communicate()
+        with contextlib.suppress(ProcessLookupError):  # it came to its end
+            os.kill(process, signal.SIGKILL)
+
+    with FakeServer(slowly) as server:
+        killed = forks.run(_job(server, store), folder, during=kill)
         server.script = well
-        _resume(server, store, child.read(running.returncode, stdout, stderr))
+        _resume(forks, server, store, killed)
 
 
 def _job(server: FakeServer, store: Path) -> list[str]:
     return child.command(server.url, store, ROWS, large={"concurrency": CONCURRENCY})
 
 
-def _resume(server: FakeServer, store: Path, killed: child.Outcome) -> None:
+def _resume(forks: Forks, server: FakeServer, store: Path, killed: child.Outcome) -> None:
     rows = child.keys(server.url, child.queries(ROWS))
     before = snapshot(store, server)
-    after = child.run(server.url, store, ROWS, large={"concurrency": CONCURRENCY})
+    after = forks.run(_job(server, store), store.parent)
     known = {identity: digest for identity, digest in after.acked.items()}
     for identity, digest in killed.acked.items():
         assert known.get(identity) == digest, f"INV1: {identity} was acknowledged and is gone"
@@ -116,7 +108,7 @@ def sweep(log: Path, minutes: float, kills: int) -> tuple[int, int]:
     passed = _passed(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     left = 0
-    with log.open("a") as file:
+    with log.open("a") as file, Forks() as forks:
 
         def note(point: str) -> None:
             passed.add(point)
@@ -131,7 +123,7 @@ def sweep(log: Path, minutes: float, kills: int) -> tuple[int, int]:
                         left += 1
                         break
                     with _folder() as folder:
-                        killed = kill_at(call, number, Path(folder))
+                        killed = kill_at(forks, call, number, Path(folder))
                     note(f"{call} {number}" if killed else f"{call} end")
                 number += 1
         for number in range(kills):
@@ -140,7 +132,7 @@ def sweep(log: Path, minutes: float, kills: int) -> tuple[int, int]:
                     left += 1
                     continue
                 with _folder() as folder:
-                    kill_at_random(random.Random(number), Path(folder))
+                    kill_at_random(forks, random.Random(number), Path(folder))
                 note(f"random {number}")
     return len(passed) - 1, left
 

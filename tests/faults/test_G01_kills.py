@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import child, sweep
+from tests.faults.forks import Forks
 
 LOG = child.ROOT / "build" / "faults" / "sweep.log"
 MINUTES = 55
@@ -17,11 +18,13 @@ MINUTES = 55
     [("pwrite64", 60), ("fdatasync", 25), ("sendto", 9)],
 )
 def test_G01_a_kill_at_a_system_call_loses_nothing(tmp_path: Path, call: str, number: int) -> None:
-    assert sweep.kill_at(call, number, tmp_path), "the run was over before"
+    with Forks() as forks:
+        assert sweep.kill_at(forks, call, number, tmp_path), "the run was over before"
 
 
 def test_G01_a_kill_at_a_random_moment_loses_nothing(tmp_path: Path) -> None:
-    sweep.kill_at_random(random.Random(1000), tmp_path)
+    with Forks() as forks:
+        sweep.kill_at_random(forks, random.Random(1000), tmp_path)
 
 
 @pytest.mark.slow
