@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -191,10 +193,19 @@ def _attempts(store: Path) -> dict[str, Counter[str]]:
 
 
 def _rows(store: Path, query: str) -> list[tuple[str, str]]:
-    if not store.exists():
+    """Read without touching the store; a crash while it is made leaves a journal, or no tables."""
+    if not store.exists() or not store.stat().st_size:
         return []
-    connection = sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True)
-    try:
-        return list(connection.execute(query))
-    finally:
-        connection.close()
+    journal = store.with_name(f"{store.name}-journal")
+    with tempfile.TemporaryDirectory() as folder:
+        place = f"{store.resolve().as_uri()}?mode=ro"
+        if journal.exists():
+            for path in (store, journal):
+                shutil.copy(path, folder)
+            place = (Path(folder) / store.name).as_uri()
+        connection = sqlite3.connect(place, uri=True)
+        try:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            return list(connection.execute(query)) if tables else []
+        finally:
+            connection.close()

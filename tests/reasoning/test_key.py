@@ -1,10 +1,14 @@
 """Keys: pinned for ever, and different for every field that decides the answer."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fiatkit.reasoning import completion_key, rationale_request
+from fiatkit.reasoning.key import canonical_request
 from fiatkit.records import Message, ModelIdentity, Query, Request, Sampling
 from fiatkit.tasks import Task
 
@@ -67,3 +71,36 @@ def test_how_a_task_lets_the_large_model_write_is_in_the_key() -> None:
         "what a task does not say leaves its fingerprint and saved preparations as they were"
     )
     assert Task.model_validate(written.model_dump(mode="json")) == written
+
+
+texts = st.text(st.characters(exclude_categories=()), max_size=20)
+numbers = st.sampled_from([0, 0.0, 1, 1.0, 0.1, 1e-7, 1e22, 5])
+
+
+@given(
+    st.builds(ModelIdentity, texts, texts, texts, texts),
+    st.builds(
+        Request,
+        st.lists(st.builds(Message, st.sampled_from(["system", "user", "assistant"]), texts)).map(
+            tuple
+        ),
+        st.builds(
+            Sampling, st.integers(1), numbers, numbers, st.integers(), st.lists(texts).map(tuple)
+        ),
+        st.lists(texts).map(tuple),
+        st.integers(0),
+    ),
+)
+def test_the_canonical_form_is_that_of_json_with_sorted_keys(
+    identity: ModelIdentity, request: Request
+) -> None:
+    values = {
+        **asdict(identity),
+        "messages": [asdict(message) for message in request.messages],
+        "sampling": asdict(request.sampling),
+        "choices": request.choices,
+        "sample": request.sample,
+        "version": 1,
+    }
+    plain = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    assert canonical_request(identity, request) == plain

@@ -26,11 +26,15 @@ def reasoning_messages(task: Task, query: Query) -> tuple[Message, ...]:
 
     All that rows share stands first, so that a provider's or a server's prefix cache serves it.
     """
+    return (*shared_messages(task), Message("user", query_text(task, query)))
+
+
+def shared_messages(task: Task) -> tuple[Message, ...]:
+    """What stands before every query: instruction and exemplars."""
     messages = [Message("system", task.reasoning.instruction)]
     for exemplar in task.exemplar_list:
         messages.append(Message("user", query_text(task, exemplar.query)))
         messages.append(Message("assistant", exemplar.rationale))
-    messages.append(Message("user", query_text(task, query)))
     return tuple(messages)
 
 

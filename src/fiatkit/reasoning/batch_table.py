@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from fiatkit.reasoning.key import canonical, request_of, request_values
+from fiatkit.reasoning.key import canonical_request, request_of
 from fiatkit.records import ModelIdentity, Request
 
 OPEN = "open"
@@ -71,7 +71,7 @@ class BatchTable:
                 ).lastrowid
                 self._db.execute(
                     "INSERT INTO batch_rows (key, batch, request, attempt) VALUES (?, ?, ?, ?)",
-                    (key, name, canonical(request_values(model, request)), attempt),
+                    (key, name, canonical_request(model, request), attempt),
                 )
 
     def settle(self, name: str, identity: str) -> None:

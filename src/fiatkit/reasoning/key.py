@@ -9,33 +9,36 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from fiatkit.records import Message, ModelIdentity, Request, Sampling
 
 KEY_VERSION = 1
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
-def request_values(identity: ModelIdentity, request: Request) -> dict[str, Any]:
-    """The request as plain values, as the store keeps it beside the answer."""
-    sampling = asdict(request.sampling)
-    sampling["stop"] = list(request.sampling.stop)
-    return {
-        "version": KEY_VERSION,
-        "provider": identity.provider,
-        "endpoint": identity.endpoint,
-        "model": identity.model,
-        "revision": identity.revision,
-        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
-        "sampling": sampling,
-        "choices": list(request.choices),
-        "sample": request.sample,
-    }
+def canonical_request(identity: ModelIdentity, request: Request) -> str:
+    """The request as canonical JSON: sorted keys, ASCII only, no blanks.
+
+    The store keeps it beside the answer. Put together by hand, since a run over a million stored
+    rows does little else than this.
+    """
+    messages = ",".join(
+        [f'{{"content":{quoted(m.content)},"role":"{m.role}"}}' for m in request.messages]
+    )
+    choices = ",".join([quoted(choice) for choice in request.choices])
+    endpoint, others = _of_identity(identity)
+    return (
+        f'{{"choices":[{choices}],{endpoint},"messages":[{messages}],{others},'
+        f'"sample":{request.sample},"sampling":{_of_sampling(request.sampling)},'
+        f'"version":{KEY_VERSION}}}'
+    )
 
 
 def request_of(values: Mapping[str, Any]) -> Request:
-    """The request that `request_values` was given; of values as the store keeps them."""
+    """The request in the values of its canonical JSON."""
     sampling = values["sampling"]
     return Request(
         tuple(Message(**message) for message in values["messages"]),
@@ -45,11 +48,25 @@ def request_of(values: Mapping[str, Any]) -> Request:
     )
 
 
-def canonical(values: dict[str, Any]) -> str:
-    """Canonical JSON: sorted keys, ASCII only, no blanks."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
 def completion_key(identity: ModelIdentity, request: Request) -> str:
     """sha256 of the request's canonical JSON, as 64 hex digits."""
-    return hashlib.sha256(canonical(request_values(identity, request)).encode()).hexdigest()
+    return hashlib.sha256(canonical_request(identity, request).encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _of_identity(identity: ModelIdentity) -> tuple[str, str]:
+    named = {"model": identity.model, "provider": identity.provider, "revision": identity.revision}
+    return _canonical({"endpoint": identity.endpoint})[1:-1], _canonical(named)[1:-1]
+
+
+def _of_sampling(sampling: Sampling) -> str:
+    """Not remembered: 0 and 0.0 are equal and are written differently."""
+    return _canonical(
+        {
+            "max_tokens": sampling.max_tokens,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+        }
+    )

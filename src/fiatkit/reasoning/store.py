@@ -9,6 +9,7 @@ requests may have been billed without an answer.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -30,7 +31,7 @@ from fiatkit.errors import (
 from fiatkit.reasoning import checks, place, schema, transfer
 from fiatkit.reasoning.batch_table import BatchTable
 from fiatkit.reasoning.connection import OPEN, RECOVER, connected, explained, reader
-from fiatkit.reasoning.key import canonical, completion_key, request_values
+from fiatkit.reasoning.key import canonical_request
 from fiatkit.reasoning.ledger import Group, Spent, ledger
 from fiatkit.reasoning.schema import SELECTED
 from fiatkit.records import Completion, ModelIdentity, Request, Usage
@@ -249,8 +250,9 @@ class RationaleStore:
         Returns:
             The answer as it is stored: half surrogates replaced, with its cost.
         """
-        key = completion_key(identity, request)
-        row = schema.row_of(key, canonical(request_values(identity, request)), answer, cost)
+        asked = canonical_request(identity, request)
+        key = hashlib.sha256(asked.encode()).hexdigest()
+        row = schema.row_of(key, asked, answer, cost)
         marks = ", ".join("?" * len(row))
         with self._writing():
             self._db.execute(

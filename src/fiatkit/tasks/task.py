@@ -303,7 +303,7 @@ class Task(Strict):
         """Names of the fields as a query carries them: the first of a column's alternatives."""
         return [first_name(column) for column in self.fields]
 
-    @property
+    @cached_property
     def titles(self) -> dict[str, str]:
         """The title of each field as the models read it."""
         return dict(zip(self.field_names, self.fields.values(), strict=True))
