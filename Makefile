@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: bench-tune bench-score bench-predict setup demo test test-slow faults check format docs clean
+.PHONY: bench-tune bench-score bench-predict bench-store setup demo test test-slow faults check format docs clean
 
 setup: $(VENV)/.installed
 
@@ -28,6 +28,11 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# The store against bare SQLite calls, and what a row costs as runs grow to a million rows.
+bench-store: setup
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/cost_per_row.py
 
 # A line for each fault row of docs/reliability.md that has a test. Needs Linux, root (to mount a
 # tmpfs) and strace: apt-get install strace. An hour or more; what the sweep has done is kept in

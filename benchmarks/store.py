@@ -40,7 +40,7 @@ def queries(count: int) -> Iterator[Query]:
 
 
 def timed(what: str, rows: int, work: Callable[[], object]) -> float:
-    """Seconds that `work` takes; prints a line."""
+    """CPU seconds that `work` takes; prints a line with both kinds of seconds."""
     began = time.perf_counter()
     work()
     seconds = time.perf_counter() - began
@@ -146,7 +146,7 @@ def main() -> None:
     for name, ours_seconds, plain_seconds in zip(
         ("put", "get", "resume"), ours, plain, strict=True
     ):
-        print(f"{name}: {ours_seconds / plain_seconds:.2f} times the bare calls")
+        print(f"{name}: {ours_seconds / plain_seconds:.2f} times the CPU time of the bare calls")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"memory grew by {grown / 1024:.0f} MiB beyond the keys of the benchmark itself")
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fiatkit.reasoning import completion_key, rationale_request
@@ -77,6 +77,7 @@ texts = st.text(st.characters(exclude_categories=()), max_size=20)
 numbers = st.sampled_from([0, 0.0, 1, 1.0, 0.1, 1e-7, 1e22, 5])
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(ModelIdentity, texts, texts, texts, texts),
     st.builds(

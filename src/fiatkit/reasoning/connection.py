@@ -40,15 +40,9 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def connected(place: str | Path) -> sqlite3.Connection:
-    """A connection without transactions of its own; bytes that are no text come as surrogates."""
+    """A connection without transactions of its own."""
     uri = isinstance(place, str)
-    db = sqlite3.connect(place, uri=uri, isolation_level=None, check_same_thread=False)
-    db.text_factory = _text
-    return db
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="surrogateescape")
+    return sqlite3.connect(place, uri=uri, isolation_level=None, check_same_thread=False)
 
 
 def reader(path: Path) -> sqlite3.Connection:
@@ -66,18 +60,33 @@ def reader(path: Path) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
+def lenient(db: sqlite3.Connection) -> Iterator[None]:
+    """While reading many rows: bytes that are no text come as surrogates, and fail the checksum."""
+    db.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+    try:
+        yield
+    finally:
+        db.text_factory = str
+
+
+@contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
     except (sqlite3.DatabaseError, OSError) as error:
-        text = str(error)
-        if "malformed" in text or "not a database" in text:
-            raise StoreCorruptError(f'The store "{path}" is damaged: {text}.', RECOVER) from None
-        if isinstance(error, sqlite3.OperationalError | OSError):
-            raise EnvironmentProblem(
-                f'The store "{path}" cannot be used: {text}{place.room(path)}.',
-                "Every answer that was acknowledged is kept. Free disk space or mend the "
-                "permissions, then run the same command again.",
-            ) from None
-        raise
+        raise explanation(path, error) from None
+
+
+def explanation(path: Path, error: Exception) -> Exception:
+    """What an error of SQLite means; itself, if it is not for the user."""
+    text = str(error)
+    if "malformed" in text or "not a database" in text:
+        return StoreCorruptError(f'The store "{path}" is damaged: {text}.', RECOVER)
+    if isinstance(error, sqlite3.OperationalError | OSError):
+        return EnvironmentProblem(
+            f'The store "{path}" cannot be used: {text}{place.room(path)}.',
+            "Every answer that was acknowledged is kept. Free disk space or mend the "
+            "permissions, then run the same command again.",
+        )
+    return error

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiatkit.models.protocol import ChatModel
-from fiatkit.prompts import choice_messages, reasoning_messages
+from fiatkit.prompts import (
+    choice_messages,
+    query_text,
+    reasoning_messages,
+    shared_messages,
+)
 from fiatkit.reasoning.batch import BatchRun, BatchTally
 from fiatkit.reasoning.caller import Tally
 from fiatkit.reasoning.engine import ONLY_REASONING, Answered, Engine, with_more_tokens
@@ -22,7 +27,7 @@ from fiatkit.reasoning.lost import lost_answers
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price, batch_share, shown
 from fiatkit.reasoning.store import RationaleStore
-from fiatkit.records import Completion, ModelIdentity, Query, Rationale, Request, Sampling
+from fiatkit.records import Completion, Message, ModelIdentity, Query, Rationale, Request, Sampling
 
 if TYPE_CHECKING:
     from fiatkit.tasks import Task
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 FAILED = {"length": "truncated", "refused": "refused", "empty": "empty"}
 CHOICE_TOKENS = 32
 LOOKED_AT = 20_000  # newest requests in the store, in search of answers under other settings
+TELL_EVERY = 0.05  # seconds between two reports of progress
 ROOM_FROM = 200  # queries looked up before a run to judge the room that it needs
 
 
@@ -139,7 +145,7 @@ class Reasoner:
 
         Args:
             queries: what the large model reads.
-            on_progress: called whenever a row has come to its end.
+            on_progress: called at the end, and now and then before.
             sample: which of several rationales; each has a key of its own.
 
         Returns:
@@ -167,7 +173,7 @@ class Reasoner:
         Args:
             queries: what the large model reads; taken one by one.
             total: how many they are, for the progress.
-            on_progress: called whenever a row has come to its end.
+            on_progress: called at the end, and now and then before.
 
         Returns:
             How many rationales have which status.
@@ -193,22 +199,26 @@ class Reasoner:
         sample: int = 0,
     ) -> None:
         counts = {"done": 0, "store": 0, "failed": 0}
-        began = time.monotonic()
+        began = told_at = time.monotonic()
+        shared = shared_messages(self.task)
         following = iter(queries)
         first = list(islice(following, ROOM_FROM))
         self._check_store(first, total, sample)
 
         def told(answered: Answered) -> None:
+            nonlocal told_at
             rationale = rationale_of(self.task, answered)
             keep(rationale)
             counts["done"] += 1
             counts["store"] += answered.from_store
             counts["failed"] += rationale.status != "ok"
-            if on_progress:
+            now = time.monotonic()
+            if on_progress and (counts["done"] == total or now - told_at > TELL_EVERY):
+                told_at = now
                 on_progress(self._standing(counts["done"], total, counts, began))
 
         requests = (
-            (query.id, rationale_request(self.task, query, sample))
+            (query.id, rationale_request(self.task, query, sample, shared))
             for query in chain(first, following)
         )
         self._runner.run(self._engine.answer(requests, told))
@@ -363,8 +373,21 @@ def _reason(completion: Completion) -> str:
     return FAILED.get(completion.finish, completion.detail or "error")
 
 
-def rationale_request(task: Task, query: Query, sample: int = 0) -> Request:
-    """The one request that a query's rationale is an answer to."""
+def rationale_request(
+    task: Task, query: Query, sample: int = 0, shared: tuple[Message, ...] | None = None
+) -> Request:
+    """The one request that a query's rationale is an answer to.
+
+    Args:
+        task: the task.
+        query: the query.
+        sample: which of several rationales.
+        shared: the task's `shared_messages`, by who asks for many.
+    """
     asked = task.reasoning
     sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, stop=tuple(asked.stop))
-    return Request(reasoning_messages(task, query), sampling, sample=sample)
+    if shared is None:
+        messages = reasoning_messages(task, query)
+    else:
+        messages = (*shared, Message("user", query_text(task, query)))
+    return Request(messages, sampling, sample=sample)

@@ -94,6 +94,8 @@ FIRST = (
 LATER = ("reasoning_tokens", "cost", "reasoning", "logprobs")
 COLUMNS = (*FIRST, *LATER, "sum")
 SELECTED = ", ".join(COLUMNS)
+ANSWER = tuple(name for name in COLUMNS if name != "request")
+SECOND = "2:"
 ATTEMPT = (
     "key",
     "pid",
@@ -215,43 +217,58 @@ def row_of(key: str, request: str, answer: Completion, cost: Decimal | None) -> 
         reasoning or None,
         json.dumps(answer.logprobs) if answer.logprobs else None,
     )
-    return (*values, checksum(values))
+    return (*values, checksum((key, *values[2:])))
 
 
-def completion_of(row: Row) -> Completion:
-    """The answer in a row of COLUMNS."""
-    usage = Usage(row[4], row[5], row[6], row[11])
+def completion_of(answer: Row) -> Completion:
+    """The answer in a row of ANSWER."""
+    usage = Usage(answer[3], answer[4], answer[5], answer[10])
+    reasoning, logprobs = answer[12], answer[13]
     return Completion(
-        row[2].decode(),
-        row[3],
+        answer[1].decode(),
+        answer[2],
         usage,
-        row[8],
-        row[7],
-        row[9],
-        (row[13] or b"").decode(),
-        tuple((token, float(value)) for token, value in json.loads(row[14] or "[]")),
-        dollars(row[12]),
+        answer[7],
+        answer[6],
+        answer[8],
+        reasoning.decode() if reasoning else "",
+        tuple((token, float(value)) for token, value in json.loads(logprobs)) if logprobs else (),
+        dollars(answer[11]),
     )
 
 
-def checksum(values: Row) -> str:
-    """sha256 over the values of a row without its sum.
+def checksum(answer: Row) -> str:
+    """The sum of a row of ANSWER, without its sum: sha256 over the values.
 
-    Columns that came after schema 1 count, by name, where they hold something: sums that older
-    releases wrote stay valid.
+    The request is not among them, for the key is its sha256: looking an answer up need not read
+    the request, which is the longest of all.
     """
-    later = dict(zip(LATER, values[len(FIRST) :], strict=True))
-    named = [part for item in later.items() if item[1] is not None for part in item]
-    digest = hashlib.sha256()
-    for value in (*values[: len(FIRST)], *named):
-        raw = value if isinstance(value, bytes) else repr(value).encode()
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
+    return SECOND + _digest(answer)
+
+
+def _first_checksum(row: Row) -> str:
+    """The sum that schema 1 wrote, of a row of COLUMNS: over the columns that it had."""
+    return _digest(row[: len(FIRST)])
+
+
+def _digest(values: Row) -> str:
+    raws = [value if type(value) is bytes else repr(value).encode() for value in values]
+    return hashlib.sha256(b"".join([len(r).to_bytes(8, "big") + r for r in raws])).hexdigest()
+
+
+def answer_holds(answer: Row) -> bool | None:
+    """Whether the checksum of a row of ANSWER holds; None if that takes the request to say."""
+    if str(answer[-1]).startswith(SECOND):
+        return bool(answer[-1] == checksum(answer[:-1]))
+    return None
 
 
 def intact(row: Row) -> bool:
-    """Whether the row's checksum holds."""
-    return bool(row[-1] == checksum(row[:-1]))
+    """Whether the checksum of a row of COLUMNS holds, and its key is that of its request."""
+    if hashlib.sha256(str(row[1]).encode(errors="surrogateescape")).hexdigest() != row[0]:
+        return False
+    holds = answer_holds((row[0], *row[2:]))
+    return bool(row[-1] == _first_checksum(row)) if holds is None else holds
 
 
 def units(cost: Decimal | None) -> int | None:

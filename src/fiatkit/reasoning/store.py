@@ -30,13 +30,23 @@ from fiatkit.errors import (
 )
 from fiatkit.reasoning import checks, place, schema, transfer
 from fiatkit.reasoning.batch_table import BatchTable
-from fiatkit.reasoning.connection import OPEN, RECOVER, connected, explained, reader
+from fiatkit.reasoning.connection import (
+    OPEN,
+    RECOVER,
+    connected,
+    explained,
+    explanation,
+    lenient,
+    reader,
+)
 from fiatkit.reasoning.key import canonical_request
 from fiatkit.reasoning.ledger import Group, Spent, ledger
 from fiatkit.reasoning.schema import SELECTED
 from fiatkit.records import Completion, ModelIdentity, Request, Usage
 
 NO_USAGE = Usage()
+GET = f"SELECT {', '.join(schema.ANSWER)} FROM completions WHERE key = ?"
+GET_WITH_REQUEST = f"SELECT {SELECTED} FROM completions WHERE key = ?"
 CHECKPOINT_EVERY = 500  # transactions
 BYTES_EACH = 4096  # of an answer, as long as the store holds none
 
@@ -183,16 +193,21 @@ class RationaleStore:
         A row whose checksum does not hold is counted in `corrupt` and taken as absent.
         """
         self._check_process()
-        with explained(self.path):
-            row = self._db.execute(
-                f"SELECT {SELECTED} FROM completions WHERE key = ?", (key,)
-            ).fetchone()
-        if row is None:
-            return None
-        if not schema.intact(row):
+        try:
+            answer = self._db.execute(GET, (key,)).fetchone()
+            if answer is None:
+                return None
+            holds = schema.answer_holds(answer)
+            if holds is None:
+                holds = schema.intact(self._db.execute(GET_WITH_REQUEST, (key,)).fetchone())
+        except sqlite3.DatabaseError as error:
+            if "Could not decode" not in str(error):
+                raise explanation(self.path, error) from None
+            holds = False
+        if not holds:
             self.corrupt += 1
             return None
-        return schema.completion_of(row)
+        return schema.completion_of(answer)
 
     def newest_requests(self, count: int) -> Iterator[dict[str, Any]]:
         """The requests that were answered last, newest first, as `request_values` gives them."""
@@ -259,7 +274,7 @@ class RationaleStore:
                 f"INSERT OR REPLACE INTO completions ({SELECTED}) VALUES ({marks})", row
             )
             self._end(attempt, "done", False, answer.usage, cost)
-        return schema.completion_of(row)
+        return schema.completion_of((key, *row[2:]))
 
     def fail(
         self,
@@ -379,7 +394,8 @@ class RationaleStore:
 
     def verify(self) -> list[str]:
         """Check the file's structure, every checksum and every key. Returns what is wrong."""
-        return list(checks.verify(self._db))
+        with lenient(self._db):
+            return list(checks.verify(self._db))
 
     def export(self, path: Path) -> int:
         """Write all answers, in the order in which they came. Returns how many.
@@ -387,7 +403,8 @@ class RationaleStore:
         Args:
             path: `*.parquet` for Parquet, any other name for JSON lines.
         """
-        return transfer.export(self._db, path)
+        with lenient(self._db):
+            return transfer.export(self._db, path)
 
     def import_(self, path: Path) -> Counter[str]:
         """Add exported answers. What is here already stays; all or none are added.
@@ -413,6 +430,7 @@ class RationaleStore:
         with (
             RationaleStore.read_only(path) as other,
             contextlib.closing(place.Lock(path)),
+            lenient(other._db),
             self._writing(),
         ):
             return transfer.merge(self._db, other._db)
