@@ -1,5 +1,6 @@
 """A store of an older schema: backed up, brought up to date whole or not at all, read as it is."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fiatkit.reasoning import RationaleStore, completion_key
+from fiatkit.reasoning import RationaleStore, completion_key, schema
 from fiatkit.reasoning.schema import SCHEMA
 from fiatkit.records import Completion, Message, ModelIdentity, Request, Sampling, Usage
 
@@ -142,3 +143,34 @@ def test_D09_kill_9_at_every_statement_of_making_a_store_is_safe(tmp_path: Path)
             break
     assert not killed
     assert statement > 20
+
+
+def test_sums_of_the_first_kind_hold_with_later_columns_too(tmp_path: Path) -> None:
+    row: tuple[Any, ...] = (
+        "k",
+        "{}",
+        b"a",
+        "stop",
+        1,
+        2,
+        3,
+        0.5,
+        "m",
+        "",
+        1.0,
+        7,
+        None,
+        None,
+        None,
+    )
+    named = (*row[:11], "reasoning_tokens", 7)
+    digest = hashlib.sha256()
+    for value in named:
+        raw = value if isinstance(value, bytes) else repr(value).encode()
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    key = hashlib.sha256(b"{}").hexdigest()
+    assert not schema.intact((*row, digest.hexdigest())), "the key is not the request's"
+    assert schema._first_checksum(row) == digest.hexdigest()
+    assert schema._first_checksum(row) != schema._first_checksum((*row[:11], None, 7, None, None))
+    right = (key, *row[1:])
+    assert schema.intact((*right, schema._first_checksum(right)))

@@ -247,8 +247,13 @@ def checksum(answer: Row) -> str:
 
 
 def _first_checksum(row: Row) -> str:
-    """The sum that schema 1 wrote, of a row of COLUMNS: over the columns that it had."""
-    return _digest(row[: len(FIRST)])
+    """The sum that the first releases wrote, of a row of COLUMNS without its sum.
+
+    It takes in the request, and later columns by name where they hold something.
+    """
+    later = zip(LATER, row[len(FIRST) :], strict=True)
+    named = [part for item in later if item[1] is not None for part in item]
+    return _digest((*row[: len(FIRST)], *named))
 
 
 def _digest(values: Row) -> str:
@@ -268,7 +273,7 @@ def intact(row: Row) -> bool:
     if hashlib.sha256(str(row[1]).encode(errors="surrogateescape")).hexdigest() != row[0]:
         return False
     holds = answer_holds((row[0], *row[2:]))
-    return bool(row[-1] == _first_checksum(row)) if holds is None else holds
+    return bool(row[-1] == _first_checksum(row[:-1])) if holds is None else holds
 
 
 def units(cost: Decimal | None) -> int | None:
