@@ -37,6 +37,12 @@ def canonical_request(identity: ModelIdentity, request: Request) -> str:
     )
 
 
+def request_values(identity: ModelIdentity, request: Request) -> dict[str, Any]:
+    """The request as plain values, as its canonical JSON has them."""
+    values: dict[str, Any] = json.loads(canonical_request(identity, request))
+    return values
+
+
 def request_of(values: Mapping[str, Any]) -> Request:
     """The request in the values of its canonical JSON."""
     sampling = values["sampling"]
