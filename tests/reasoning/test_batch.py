@@ -19,12 +19,12 @@ from fiatkit.reasoning import batch as module
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
 from tests.faults.child import TASK, queries
-from tests.faults.fakeserver import KEY, right_text
+from tests.faults.fakeserver import COMPLETION_TOKENS, KEY, PROMPT_TOKENS, right_text
 from tests.reasoning.batch_server import BatchServer, Course
 
 ROOT = Path(__file__).parents[2]
 PRICES = {"m": Price(prompt=Decimal(1), completion=Decimal(2))}
-COST = (Decimal(100) + 2 * 10) / 1_000_000  # of one single call, by the server's counts
+COST = Decimal(PROMPT_TOKENS + 2 * COMPLETION_TOKENS) / 1_000_000  # of one single call
 PROVIDERS = {
     "openai": {"provider": "openai_compatible", "flavour": "openai"},
     "anthropic": {"provider": "anthropic"},
