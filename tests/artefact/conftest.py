@@ -32,10 +32,10 @@ def toy_task() -> dict[str, Any]:
     return Task.model_validate(yaml.safe_load(TASK)).model_dump(mode="json")
 
 
-def make(folder: Path, base: Path, method: str) -> Any:
+def make(folder: Path, base: Path, method: str, *, rank: int = 4) -> Any:
     """Tune, save, and return what the tuned model says."""
     small = SmallModel.load(str(base), device="cpu")
-    settings = TuningSettings(method=method, epochs=3, learning_rate=0.01, rank=4)
+    settings = TuningSettings(method=method, epochs=3, learning_rate=0.01, rank=rank)
     tune(small, [TrainingPair(PROMPT, "warm"), TrainingPair(PROMPT, "cold")], settings, seed=0)
     preparation = {
         "fiatkit": "0.1.0",

@@ -12,7 +12,7 @@ from fiatkit.models import catalogue
 from fiatkit.models._literal import is_marked_word
 from fiatkit.models.local import SmallModel
 from fiatkit.models.providers._writer import Writer
-from fiatkit.models.providers.llama_cpp import Settings, _Worker, literal_ids
+from fiatkit.models.providers.llama_cpp import Settings, Worker, literal_ids
 from fiatkit.records import Message, Part, PartKind, Request, Sampling, SmallPrompt
 
 KNOWN = [
@@ -170,10 +170,10 @@ def test_A09_added_tokens_that_llama_cpp_lets_through_are_cut() -> None:
 
 
 @pytest.fixture(scope="module")
-def llama() -> Iterator[_Worker]:
+def llama() -> Iterator[Worker]:
     name = "qwen2.5-coder-0.5b"
     path, _ = catalogue.resolve_gguf(name)
-    worker = _Worker(str(path), Settings(model=name, context=512))
+    worker = Worker(str(path), Settings(model=name, context=512))
     yield worker
     worker.stop()
 
@@ -188,7 +188,7 @@ QWEN = (
 @settings(EXAMPLES, max_examples=25)
 @given(texts=st.tuples(HOSTILE, st.lists(st.sampled_from((*QWEN, "x", "<")), max_size=5)))
 def test_A09_no_text_controls_a_model_of_llama_cpp(
-    llama: _Worker, texts: tuple[str, list[str]]
+    llama: Worker, texts: tuple[str, list[str]]
 ) -> None:
     control = [llama._tokenize(token, True) for token in QWEN]
     assert all(len(ids) == 1 for ids in control)

@@ -17,7 +17,7 @@ import pytest
 from fiatkit.errors import ModelFileError, RowProviderError, TransientProviderError
 from fiatkit.models import catalogue, create_chat_model
 from fiatkit.models.protocol import ChatModel
-from fiatkit.models.providers.llama_cpp import LlamaCpp, Settings, _Worker
+from fiatkit.models.providers.llama_cpp import LlamaCpp, Settings, Worker
 from fiatkit.prompts import reasoning_messages
 from fiatkit.records import Completion, Message, Query, Request, Sampling
 from fiatkit.tasks import load_task
@@ -113,7 +113,7 @@ SCRIPTS = [
 @pytest.mark.parametrize("name", [NAME, "qwen2.5-coder-0.5b"])
 def test_ordinary_text_has_the_ids_of_the_models_own_templating(name: str) -> None:
     task = load_task("sib200")
-    worker = _Worker(str(catalogue.get(name).gguf), Settings(model=name))
+    worker = Worker(str(catalogue.get(name).gguf), Settings(model=name))
     try:
         for text in [*TEXTS, *SCRIPTS]:
             messages = reasoning_messages(task, Query("1", {"text": text}))
@@ -268,7 +268,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_ctrl_c_does_not_reach_the_worker() -> None:
-    worker = _Worker(str(catalogue.get(NAME).gguf), Settings(model=NAME))
+    worker = Worker(str(catalogue.get(NAME).gguf), Settings(model=NAME))
     try:
         os.kill(worker._process.pid, signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -289,5 +289,5 @@ def test_a_worker_that_does_not_start_is_given_up(
     monkeypatch.setattr("fiatkit.models.providers.llama_cpp.sys.executable", str(stuck))
     began = time.monotonic()
     with pytest.raises(ModelFileError, match="cannot load.*stuck"):
-        _Worker("model.gguf", Settings(model=NAME))
+        Worker("model.gguf", Settings(model=NAME))
     assert time.monotonic() - began < 10

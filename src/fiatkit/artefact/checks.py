@@ -55,15 +55,7 @@ def check_files(folder: Path, sums: Mapping[str, str], manifest: str) -> None:
     Raises:
         ArtefactError: names the file.
     """
-    for name in sums:
-        if not NAME.fullmatch(name) or not name.endswith(KINDS):
-            raise ArtefactError(
-                f'"{folder}": its manifest names "{name[:100]!r}", which no artefact holds.',
-                f"An artefact is a flat folder of {' and '.join(KINDS)} files.",
-            )
-    folded = {name.casefold() for name in (*sums, manifest)}
-    if len(folded) <= len(sums):
-        raise ArtefactError(f'"{folder}": names of its manifest differ in case only.')
+    check_names(folder, sums, manifest)
     present = {}
     for count, file in enumerate(folder.iterdir()):
         if count > MAX_FILES:
@@ -78,6 +70,22 @@ def check_files(folder: Path, sums: Mapping[str, str], manifest: str) -> None:
     for name, digest in sums.items():
         if catalogue.sha256_of(folder / name) != digest:
             raise ArtefactError(f'"{folder / name}" was changed since it was saved.', WHOLE)
+
+
+def check_names(folder: Path, sums: Mapping[str, str], manifest: str) -> None:
+    """Each name of the manifest is that of a file which an artefact may hold.
+
+    Raises:
+        ArtefactError: names the one that is not.
+    """
+    for name in sums:
+        if not NAME.fullmatch(name) or not name.endswith(KINDS):
+            raise ArtefactError(
+                f'"{folder}": its manifest names "{name[:100]!r}", which no artefact holds.',
+                f"An artefact is a flat folder of {' and '.join(KINDS)} files.",
+            )
+    if len({name.casefold() for name in (*sums, manifest)}) <= len(sums):
+        raise ArtefactError(f'"{folder}": names of its manifest differ in case only.')
 
 
 def check_contents(folder: Path, names: Mapping[str, str]) -> None:

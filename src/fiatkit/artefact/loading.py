@@ -16,6 +16,7 @@ from fiatkit.models import catalogue
 if TYPE_CHECKING:
     from fiatkit.models.local import SmallModel
 
+HUB = "hub:"
 SAME_BASE = "Bring the model back that was tuned, or tune again."
 
 
@@ -36,10 +37,17 @@ class Artefact:
 def read(folder: Path) -> Artefact:
     """Check an artefact without its base model: every file, and what is in it.
 
+    Args:
+        folder: the artefact, or `hub:owner/name[@revision]` for one on the hub.
+
     Raises:
         ArtefactError: it is of a newer format, or a file is missing, changed, odd, damaged, asks
             for code, or holds weights that are not finite or not as configured.
     """
+    if str(folder).startswith(HUB):
+        from fiatkit.artefact.export.hub import fetch
+
+        folder = fetch(str(folder).removeprefix(HUB))
     checks.refuse_no_folder(folder)
     found = manifest.read(folder)
     checks.check_files(folder, found.files, manifest.MANIFEST)

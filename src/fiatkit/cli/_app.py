@@ -10,6 +10,7 @@ from fiatkit.cli import (
     evaluate,
     exemplars,
     expand,
+    export,
     init,
     models,
     predict,
@@ -47,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Every command takes --debug, which shows the traceback of an error.",
 )
-for module in (init, doctor, expand, tune, predict, evaluate, compare, report, verify):
+for module in (init, doctor, expand, tune, predict, evaluate, compare, report, verify, export):
     app.command(module.__name__.rsplit(".", 1)[1])(module.run)
 app.add_typer(exemplars.app, name="exemplars")
 app.add_typer(models.app, name="models")

@@ -80,7 +80,7 @@ class LlamaCpp:
         self.settings = settings
         self.path, digest = catalogue.resolve_gguf(settings.model)
         self.identity = ModelIdentity("llama_cpp", "", settings.model, digest)
-        self._worker: _Worker | None = None
+        self._worker: Worker | None = None
         self._restarts = 0
         self._crashes: dict[Request, int] = {}
 
@@ -100,7 +100,7 @@ class LlamaCpp:
 
     def _complete(self, request: Request) -> Completion:
         if self._worker is None:
-            self._worker = _Worker(str(self.path), self.settings)
+            self._worker = Worker(str(self.path), self.settings)
         worker = self._worker
         began = time.monotonic()
         ids = worker.prompt_ids(request)
@@ -172,7 +172,7 @@ def literal_ids(text: str, pieces: Callable[[str], list[tuple[int, str]]]) -> tu
     return tuple(identity for part in parts for identity in literal_ids(part, pieces))
 
 
-class _Worker:
+class Worker:
     """The child process and the loopback connection to it."""
 
     def __init__(self, path: str, settings: Settings) -> None:

@@ -1,0 +1,70 @@
+"""Ways out of fiatkit, one file each: `write(source, folder)` puts the files there.
+
+It returns the section of the model card that says how to use them, as Markdown, and what to tell
+the user now. The files need no
+fiatkit: prompt.json beside them says, as data, what it takes to write a prompt as in tuning.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fiatkit import registry
+from fiatkit.artefact import loading
+from fiatkit.artefact.export._card import card
+from fiatkit.artefact.export._source import Source
+from fiatkit.errors import EnvironmentProblem, UsageError
+from fiatkit.files import write_json, write_whole
+from fiatkit.models import catalogue
+
+ROOM = "artefact.export"
+PROMPT = "prompt.json"
+
+
+def export(
+    folder: Path,
+    kind: str,
+    out: Path,
+    *,
+    base: str | None = None,
+    copy_base: bool = True,
+    precision: str = "f16",
+) -> str:
+    """Write an artefact in a form that other programs read, with a model card, whole or not at all.
+
+    Args:
+        folder: the artefact.
+        kind: peft, merged, gguf, vllm or hub.
+        out: must not exist.
+        base: where the base model lies now, if it was moved.
+        copy_base: put the base beside an adapter where no hub has these very weights.
+        precision: of GGUF weights: f32, f16 or q8_0.
+
+    Returns:
+        What there is to tell beside the model card, such as the command to serve it with.
+
+    Raises:
+        ArtefactError: the artefact is refused, or cannot be written in this form, or what would
+            be written does not compute what the artefact computes.
+    """
+    plugin = registry.get(ROOM, kind)
+    if out.exists():
+        raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
+    artefact = loading.read(folder)
+    small = loading.load_weights(artefact, device="cpu", base=base)
+    place, _ = catalogue.resolve_transformers(base or artefact.base)
+    source = Source(artefact, small, place, copy_base, precision)
+    work = out.with_name(f".{out.name}.part")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        usage, told = plugin.write(source, work)
+        write_json(work / PROMPT, source.form)
+        write_whole(work / "README.md", card(source, kind, usage, out.name).encode())
+        work.rename(out)
+    except OSError as error:
+        raise EnvironmentProblem(f'Cannot write "{out}": {error.strerror or error}.') from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return str(told)

@@ -1,0 +1,118 @@
+"""Python for model cards: it needs what it imports, and no fiatkit."""
+
+from __future__ import annotations
+
+from fiatkit.artefact.export._source import Source
+
+PROMPT = '''\
+import json
+from pathlib import Path
+
+{imports}
+
+folder = Path(".")
+form = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))
+tokenizer = AutoTokenizer.from_pretrained(folder)
+
+
+def literal(text):
+    """Ids of data: control tokens in it are ordinary characters."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def prompt_ids(row, rationale=""):
+    """A row's prompt as in tuning: each part is tokenised by itself."""
+    titles = [(name, title) for name, title in form["fields"].items() if name in row]
+    lines = [title + ": " + row[name].strip() for name, title in titles]
+    data = {{"query": "\\n".join(lines), "rationale": rationale.strip()}}
+    parts = [literal(part["text"] + data.get(part["kind"], "")) for part in form["parts"]]
+    return [*form["before_ids"], *(i for part in parts for i in part), *form["after_ids"]]
+'''
+
+CHOOSE = '''\
+
+
+@torch.inference_mode()
+def answer(row, rationale=""):
+    """The label that the model finds likeliest, its stop token included."""
+    prompt = prompt_ids(row, rationale)
+
+    def score(label):
+        ids = [*literal(form["before_answer"] + label), form["stop_id"]]
+        logits = {logits}
+        return logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None]).sum().item()
+
+    return max(form["labels"], key=score)
+'''
+
+WRITE = '''\
+
+
+@torch.inference_mode()
+def answer(row, rationale=""):
+    """The text that the model writes."""
+    prompt = prompt_ids(row, rationale)
+    written = model.generate(
+        input_ids=torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=form["max_answer_tokens"],
+        do_sample=False,
+        eos_token_id=form["stop_id"],
+        pad_token_id=form["stop_id"],
+    )[0]
+    return tokenizer.decode(written{start}, skip_special_tokens=True).strip()
+'''
+
+
+def transformers_code(source: Source, load: str) -> str:
+    """A whole example: the prompt, the model (`load` says how), and an answer to a row."""
+    decoder = source.small.core.config.is_encoder_decoder
+    imports = f"import torch\nfrom transformers import AutoTokenizer, {auto_class(source)}"
+    code = PROMPT.format(imports=imports) + f"\n\n{load.strip()}\n"
+    if source.task.choices:
+        logits = "model(input_ids=torch.tensor([prompt]), labels=torch.tensor([ids])).logits[0]"
+        if not decoder:
+            logits = (
+                "model(input_ids=torch.tensor([prompt + ids[:-1]])).logits[0, len(prompt) - 1 :]"
+            )
+        code += CHOOSE.format(logits=logits)
+    else:
+        code += WRITE.format(start="" if decoder else "[len(prompt) :]")
+    return code + _ask(source)
+
+
+def client_code(source: Source, client: str) -> str:
+    """A whole example with a server: the prompt, `client` with its function `answer`, a row."""
+    imports = "from transformers import AutoTokenizer"
+    return PROMPT.format(imports=imports) + client + _ask(source)
+
+
+def auto_class(source: Source) -> str:
+    """The class of transformers that loads the base."""
+    decoder = source.small.core.config.is_encoder_decoder
+    return "AutoModelForSeq2SeqLM" if decoder else "AutoModelForCausalLM"
+
+
+def _ask(source: Source) -> str:
+    return f"\n\nprint(answer({example_row(source)!r}{example_rationale(source)}))\n"
+
+
+def example_row(source: Source) -> dict[str, str]:
+    """A row to ask about: the task's first exemplar, else an empty one."""
+    exemplars = source.task.exemplar_list
+    if exemplars:
+        return dict(exemplars[0].query.fields)
+    return dict.fromkeys(source.task.field_names, "...")
+
+
+def example_rationale(source: Source) -> str:
+    """The argument that gives the example's rationale, where the recipe has one."""
+    if source.artefact.preparation["recipe"].get("rationale") != "large":
+        return ""
+    exemplars = source.task.exemplar_list
+    return f", rationale={exemplars[0].rationale if exemplars else '...'!r}"
+
+
+def fenced(code: str, language: str = "python") -> str:
+    """A code block of Markdown."""
+    return f"```{language}\n{code.strip()}\n```"

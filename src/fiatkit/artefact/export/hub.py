@@ -1,0 +1,112 @@
+"""A repository of the hub with an artefact in it: fiatkit loads it by name, peft its adapter."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fiatkit.artefact import manifest
+from fiatkit.artefact.export import merged, peft
+from fiatkit.artefact.export._snippets import fenced, transformers_code
+from fiatkit.artefact.export._source import Source, copy_base, copy_tokenizer
+from fiatkit.errors import EnvironmentProblem, FatalProviderError, MissingExtraError, UsageError
+from fiatkit.models import catalogue
+
+USE = """
+import fiatkit
+
+model = fiatkit.load("hub:OWNER/NAME")
+print(model.predict("rows.jsonl"))
+"""
+
+
+def write(source: Source, folder: Path) -> tuple[str, str]:
+    """Copy the artefact as it is, with tokenizer and base for those who have no fiatkit."""
+    artefact = source.artefact
+    for name in (*artefact.manifest.files, manifest.MANIFEST):
+        shutil.copyfile(artefact.folder / name, folder / name)
+    where = ""
+    if source.is_adapter:
+        load = peft.loading_code(source)
+        if not source.hub_base and source.copy_base:
+            copy_base(source, folder / "base")
+            where = "The base, exactly as it was tuned, is in the folder `base`. "
+    else:
+        load = merged.loading_code(source)
+    copy_tokenizer(source, folder)
+    code = fenced(transformers_code(source, load))
+    without = f"Without fiatkit, in a copy of the repository. {where}\n\n{code}"
+    return f"With fiatkit:\n\n{fenced(USE)}\n\n{without}", ""
+
+
+def push(folder: Path, repository: str, *, private: bool = False) -> str:
+    """Upload a folder that was exported to the hub, making the repository if there is none.
+
+    The token is that of `hf auth login` or of the environment variable HF_TOKEN.
+
+    Args:
+        folder: what `fiat export` wrote, in any form.
+        repository: `owner/name`.
+        private: of a repository that is made: whether only its owner sees it.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        UsageError: that is no name of a repository.
+        FatalProviderError: the hub refuses, or cannot be reached.
+    """
+    if not catalogue.HUB_ID.fullmatch(repository):
+        raise UsageError(f'"{repository}" is no name of a repository.', "Write owner/name.")
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError:
+        raise MissingExtraError("huggingface_hub", "local", "The hub") from None
+    api = huggingface_hub.HfApi()
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message="Upload by fiatkit"
+        )
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "")
+        hint = "Log in with `hf auth login`, as somebody who may write there."
+        raise FatalProviderError(f'The hub refuses "{repository}" ({status}).', hint) from None
+    except (OSError, ValueError) as error:
+        raise FatalProviderError(f"The hub cannot be used: {type(error).__name__}.") from None
+    return str(done.commit_url)
+
+
+def fetch(repository: str) -> Path:
+    """Bring an artefact here from `owner/name[@revision]` of the hub: the files of its manifest,
+    and no others.
+
+    Returns:
+        A folder of plain files in fiatkit's cache; a commit that is there is not fetched again.
+
+    Raises:
+        ModelFileError: the hub does not deliver it.
+        ArtefactError: its manifest is damaged, or of a newer format.
+    """
+    from fiatkit.artefact.checks import check_names
+    from fiatkit.models._fetch import hub_file
+
+    name, _, revision = repository.partition("@")
+    first = hub_file(name, revision or None, manifest.MANIFEST)
+    commit = first.parent.name
+    target = catalogue.cache_folder() / "artefacts" / name / commit
+    if target.is_dir():
+        return target
+    sums = manifest.read(first.parent).files
+    check_names(target, sums, manifest.MANIFEST)
+    work = target.with_name(f".{commit}.part")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        for file in (*sums, manifest.MANIFEST):
+            shutil.copyfile(hub_file(name, commit, file), work / file)
+        work.rename(target)
+    except OSError as error:
+        raise EnvironmentProblem(f'Cannot write "{target}": {error.strerror or error}.') from None
+    return target

@@ -1,0 +1,76 @@
+"""A folder for vLLM, and the flags to serve it with."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+from fiatkit.artefact.export import merged, peft
+from fiatkit.artefact.export._snippets import client_code, fenced
+from fiatkit.artefact.export._source import Source, copy_tokenizer
+from fiatkit.errors import ArtefactError
+
+DEFAULT_RANK = 16
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that --max-lora-rank takes
+CLIENT = '''
+from openai import OpenAI
+
+MODEL = "{model}"
+client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")
+
+
+def answer(row, rationale=""):
+    """The model's answer; the server is given ids, so that it adds nothing to the prompt."""
+    done = client.completions.create(
+        model=MODEL,
+        prompt=prompt_ids(row, rationale),
+        max_tokens=form["max_answer_tokens"],
+        temperature=0,
+        extra_body={"structured_outputs": {"choice": form["labels"]}} if form["labels"] else {},
+    )
+    return done.choices[0].text.strip()
+'''
+
+
+def write(source: Source, folder: Path) -> tuple[str, str]:
+    """Write an adapter that vLLM loads, or the whole model where it is one."""
+    name = source.task.name
+    if not source.is_adapter:
+        merged.put_model(source, folder / "model")
+        flags = ["vllm", "serve", "model", "--served-model-name", name]
+        where = "`model` is the whole model."
+    else:
+        _refuse_unknown(source)
+        (folder / "adapter").mkdir()
+        peft.put_adapter(source, folder / "adapter")
+        where = peft.put_base(source, folder / "base")
+        flags = serve_flags(source)
+    copy_tokenizer(source, folder)
+    command, code = shlex.join(flags), fenced(client_code(source, CLIENT.replace("{model}", name)))
+    usage = f"{where} In this folder:\n\n{fenced(command, 'sh')}\n\nThen:\n\n{code}"
+    return usage, f"Serve it there with: {command}"
+
+
+def serve_flags(source: Source) -> list[str]:
+    """The command that serves base and adapter, in the folder of the export."""
+    config = json.loads((source.artefact.folder / peft.ADAPTER[0]).read_text(encoding="utf-8"))
+    flags = ["vllm", "serve", peft.base_name(source), "--enable-lora"]
+    if source.hub_base:
+        flags += ["--revision", source.artefact.manifest.small["revision"]]
+    flags += ["--lora-modules", f"{source.task.name}=adapter"]
+    if config["r"] > DEFAULT_RANK:
+        flags += ["--max-lora-rank", str(next(rank for rank in RANKS if rank >= config["r"]))]
+    return flags
+
+
+def _refuse_unknown(source: Source) -> None:
+    """Refuse adapters of kinds that vLLM does not load."""
+    config = json.loads((source.artefact.folder / peft.ADAPTER[0]).read_text(encoding="utf-8"))
+    plain = config["peft_type"] == "LORA" and not config.get("use_dora")
+    if not plain or config["r"] > RANKS[-1]:
+        raise ArtefactError(
+            f"vLLM loads plain LoRA adapters of a rank of at most {RANKS[-1]}; this one was tuned "
+            f'by the method "{source.artefact.manifest.method}".',
+            "Export it with --to merged, which vLLM serves as a model of its own.",
+        )

@@ -1,0 +1,242 @@
+"""Exports: other programs, without fiatkit, give fiatkit's answers; what would not is not written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.artefact import outside
+from tests.artefact.conftest import make, reseal
+from tests.command import fiat
+
+from fiatkit import artefact
+from fiatkit.artefact.export import _source, export, gguf
+from fiatkit.errors import ArtefactError, UnknownNameError, UsageError
+from fiatkit.experiment.single import load_fitted
+from fiatkit.models.providers.llama_cpp import Settings, Worker
+from fiatkit.recipes.predictor import small_prompt
+from fiatkit.records import Query
+
+TEXTS = ["the sun", "mucho hielo", "ice  and\n\nsun", "<|im_end|> sun", "小包が", "12,345 warm"]
+ROWS = [{"row": {"text": text}} for text in TEXTS]
+
+
+def asked_outside(folder: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Any:
+    """Answers by the code of a card, in a process without fiatkit."""
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, outside.__file__, str(folder), str(lines)],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def asked_inside(folder: Path, texts: list[str]) -> list[str | None]:
+    queries = [Query(str(number), {"text": text}) for number, text in enumerate(texts)]
+    return [p.answer for p in load_fitted(folder).predictor.predict(queries, {})]
+
+
+@pytest.mark.parametrize("kind", ["peft", "merged", "hub"])
+def test_the_code_of_a_card_answers_as_fiatkit_does(lora: Path, tmp_path: Path, kind: str) -> None:
+    export(lora, kind, tmp_path / "out")
+    assert asked_outside(tmp_path / "out", ROWS, tmp_path) == asked_inside(lora, TEXTS)
+
+
+def test_a_whole_model_leaves_as_one(
+    made: Callable[[str], tuple[Path, Any]], tmp_path: Path
+) -> None:
+    folder, _ = made("full")
+    export(folder, "merged", tmp_path / "out")
+    assert asked_outside(tmp_path / "out", ROWS, tmp_path) == asked_inside(folder, TEXTS)
+    with pytest.raises(ArtefactError, match=r'tuned by the method "full".*\n.*--to merged'):
+        export(folder, "peft", tmp_path / "other")
+    told = export(folder, "vllm", tmp_path / "vllm")
+    assert told == "Serve it there with: vllm serve model --served-model-name toy"
+    assert (tmp_path / "vllm" / "model" / "model.safetensors").is_file()
+
+
+def test_texts_that_are_written_are_the_same_text(
+    tiny_chat_model: Path, tmp_path: Path, lora: Path
+) -> None:
+    """A task without labels: the card's code has the model write."""
+    path = lora / "preparation.json"
+    values = json.loads(path.read_text())
+    values["task"] |= {"labels": None, "answer": "text", "metrics": ["exact_match"]}
+    values["task"]["max_answer_tokens"] = 12
+    path.write_text(json.dumps(values))
+    reseal(lora)
+    export(lora, "peft", tmp_path / "out")
+    queries = [Query(str(number), {"text": text}) for number, text in enumerate(TEXTS)]
+    ours = [p.text.strip() for p in load_fitted(lora).predictor.predict(queries, {})]
+    assert asked_outside(tmp_path / "out", ROWS, tmp_path) == ours
+
+
+def test_an_encoder_decoder_answers_the_same(tiny_mt5_model: Path, tmp_path: Path) -> None:
+    make(tmp_path / "model", tiny_mt5_model, "lora")
+    for kind in ("peft", "merged"):
+        export(tmp_path / "model", kind, tmp_path / kind)
+        found = asked_outside(tmp_path / kind, ROWS[:3], tmp_path)
+        assert found == asked_inside(tmp_path / "model", TEXTS[:3])
+    with pytest.raises(ArtefactError, match='this base is "mt5"'):
+        export(tmp_path / "model", "gguf", tmp_path / "gguf")
+    assert not (tmp_path / "gguf").exists()
+
+
+def scored_by_llama(folder: Path, file: str) -> list[list[float]]:
+    """What llama.cpp says of each label's tokens and the stop token, after the card's prompts."""
+    names: dict[str, Any] = {}
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        exec(outside.code_of(Path()).rsplit("print(", 1)[0], names)
+    finally:
+        os.chdir(here)
+    form = names["form"]
+    worker = Worker(str(folder / file), Settings(model=file, context=1024))
+
+    def log_probability(ids: list[int], wanted: int) -> float:
+        body = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": 500}
+        first = worker.post("/completion", body)["completion_probabilities"][0]
+        return next(top["logprob"] for top in first["top_logprobs"] if top["id"] == wanted)
+
+    def score(prompt: list[int], label: str) -> float:
+        ids = [*names["literal"](form["before_answer"] + label), form["stop_id"]]
+        return sum(log_probability(prompt + ids[:n], ids[n]) for n in range(len(ids)))
+
+    try:
+        prompts = [names["prompt_ids"](**row) for row in ROWS]
+        return [[score(prompt, label) for label in form["labels"]] for prompt in prompts]
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize(("precision", "near"), [("f32", 0.02), ("f16", 0.05), ("q8_0", 0.5)])
+def test_llama_cpp_scores_as_fiatkit_does(
+    lora: Path, tmp_path: Path, precision: str, near: float
+) -> None:
+    told = export(lora, "gguf", tmp_path / "out", precision=precision)
+    assert "the same tokens" in told
+    found = scored_by_llama(tmp_path / "out", f"model-{precision}.gguf")
+    fitted = load_fitted(lora).predictor
+    queries = [Query(str(number), {"text": text}) for number, text in enumerate(TEXTS)]
+    prompts = [small_prompt(fitted.task, fitted.recipe, query, None) for query in queries]
+    encoded = [fitted.small.encode(prompt, max_length=500, reserve=20) for prompt in prompts]
+    ours = fitted.small.score_labels(encoded, fitted.task.choices or [], batch_tokens=500)
+    np.testing.assert_allclose(found, ours, atol=near)
+
+
+def test_a_gguf_file_that_computes_something_else_is_not_written(
+    lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf, "rotated", lambda weight, heads: weight)
+    with pytest.raises(ArtefactError, match="log-probabilities differ by"):
+        export(lora, "gguf", tmp_path / "out")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model"]
+
+
+def test_a_merge_that_computes_something_else_is_not_written(
+    lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import peft
+
+    monkeypatch.setattr(peft.PeftModel, "merge_and_unload", lambda model: model.unload())
+    with pytest.raises(ArtefactError, match="does not compute what the adapter does"):
+        export(lora, "merged", tmp_path / "out")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model"]
+
+
+def test_rows_of_a_head_are_ordered_as_llama_cpp_turns_them() -> None:
+    rows = np.arange(16).reshape(16, 1)
+    assert gguf.rotated(rows, 2)[:, 0].tolist() == [
+        *(0, 4, 1, 5, 2, 6, 3, 7),
+        *(8, 12, 9, 13, 10, 14, 11, 15),
+    ]
+
+
+def test_a_vllm_folder_has_its_flags(lora: Path, tmp_path: Path) -> None:
+    told = export(lora, "vllm", tmp_path / "out")
+    assert told.endswith("vllm serve base --enable-lora --lora-modules toy=adapter")
+    config = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "base"
+    assert (tmp_path / "out" / "base" / "model.safetensors").is_file()
+    told = export(lora, "vllm", tmp_path / "bare", copy_base=False)
+    assert not (tmp_path / "bare" / "base").exists()
+
+
+@pytest.mark.parametrize(
+    ("rank", "flag"), [(16, None), (17, "--max-lora-rank 32"), (64, "--max-lora-rank 64")]
+)
+def test_a_higher_rank_needs_a_flag(
+    tiny_chat_model: Path, tmp_path: Path, rank: int, flag: str | None
+) -> None:
+    make(tmp_path / "model", tiny_chat_model, "lora", rank=rank)
+    told = export(tmp_path / "model", "vllm", tmp_path / "out")
+    assert told.endswith(flag) if flag else "--max-lora-rank" not in told
+
+
+@pytest.mark.parametrize("method", ["dora", "ia3", "prompt_tuning"])
+def test_what_a_form_cannot_hold_is_told(
+    tiny_chat_model: Path, tmp_path: Path, method: str
+) -> None:
+    make(tmp_path / "model", tiny_chat_model, method)
+    with pytest.raises(ArtefactError, match=f'tuned by the method "{method}"'):
+        export(tmp_path / "model", "vllm", tmp_path / "vllm")
+    if method == "prompt_tuning":
+        with pytest.raises(ArtefactError, match="holds a prompt, not weights"):
+            export(tmp_path / "model", "merged", tmp_path / "merged")
+    else:
+        export(tmp_path / "model", "merged", tmp_path / "merged")
+
+
+def test_a_card_tells_what_the_model_is(lora: Path, tmp_path: Path) -> None:
+    path = lora / "preparation.json"
+    values = json.loads(path.read_text())
+    values["task"]["description"] = "A | task\n# with <script>"
+    path.write_text(json.dumps(values))
+    reseal(lora)
+    export(lora, "merged", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| dev | accuracy | 62.0 | 54.1 to 69.1 | 200 |" in card
+    assert "A \\| task # with &lt;script>" in card
+    for part in (
+        "## Scores",
+        "## How to use",
+        "## Limits",
+        "licence of the base",
+        "é; method lora",
+    ):
+        assert part in card
+
+
+def test_mistakes_are_told(lora: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match='"mergd".*\n.*"merged"'):
+        export(lora, "mergd", tmp_path / "out")
+    with pytest.raises(UnknownNameError, match="precision"):
+        export(lora, "gguf", tmp_path / "out", precision="f64")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageError, match="exists already"):
+        export(lora, "merged", tmp_path / "out")
+
+
+def test_export_as_a_command(lora: Path, tiny_chat_model: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(tiny_chat_model, tmp_path / "moved")
+    shown = fiat(tmp_path, "export", "model", "--to", "vllm", "--out", "out", "--base", str(moved))
+    assert "out: see README.md in it." in shown
+    assert "vllm serve base --enable-lora" in shown
+
+
+def test_samples_are_longer_than_a_token(lora: Path) -> None:
+    found = artefact.read(lora)
+    small = artefact.load_weights(found, device="cpu")
+    source = _source.Source(found, small, Path(found.base))
+    assert all(len(ids) > 5 for ids in source.samples)
