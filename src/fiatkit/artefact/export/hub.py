@@ -73,8 +73,8 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         status = getattr(error.response, "status_code", "")
         hint = "Log in with `hf auth login`, as somebody who may write there."
         raise FatalProviderError(f'The hub refuses "{repository}" ({status}).', hint) from None
-    except (OSError, ValueError) as error:
-        raise FatalProviderError(f"The hub cannot be used: {type(error).__name__}.") from None
+    except Exception as error:  # of its HTTP client too; their texts may hold the token
+        raise FatalProviderError(f"The hub cannot be used ({type(error).__name__}).") from None
     return str(done.commit_url)
 
 
