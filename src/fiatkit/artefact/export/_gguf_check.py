@@ -68,6 +68,8 @@ def _difference(source: Source, model: Any, worker: Worker, ids: tuple[int, ...]
 
     with torch.inference_mode():
         ours = next_logits(source, model, ids).log_softmax(-1)
-    body = {"prompt": list(ids), "n_predict": 1, "temperature": 0, "n_probs": 5}
+    # An end token, or half a character, would come back without probabilities. These are the
+    # model's own, whatever the grammar then has it write.
+    body = {"prompt": list(ids), "n_predict": 1, "n_probs": 5, "grammar": "root ::= [a-z]"}
     first = worker.post("/completion", body)["completion_probabilities"][0]
     return max(abs(float(ours[top["id"]]) - float(top["logprob"])) for top in first["top_logprobs"])
