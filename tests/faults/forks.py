@@ -41,7 +41,7 @@ class Forks:
     ) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(120)
 
     def run(
         self,
