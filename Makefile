@@ -72,7 +72,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Draw the --help pages in docs/commands.md again.
+# Draw docs/commands.md (--help) and docs/settings.md (the classes that read settings) again.
 docs: setup
 	$(BIN)/python docs/help_pages.py
 

@@ -1,4 +1,5 @@
-"""Write docs/commands.md from the commands' own --help, or check that it is up to date."""
+"""Write docs/commands.md from the commands' own --help, and docs/settings.md from the classes that
+read settings; or check that both are up to date."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("commands.md")
+import settings_page
+
+HERE = Path(__file__).parent
 COMMANDS = (
     "",
     "init",
@@ -37,8 +40,8 @@ COMMANDS = (
 SHOWN = {"COLUMNS": "90", "TERMINAL_WIDTH": "90", "TERM": "dumb", "NO_COLOR": "1"}
 
 
-def page() -> str:
-    """The page's text."""
+def commands_page() -> str:
+    """The text of docs/commands.md."""
     os.environ.update(SHOWN)
     for key in ("CI", "GITHUB_ACTIONS", "FORCE_COLOR"):
         os.environ.pop(key, None)
@@ -57,9 +60,15 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def main() -> None:
+    """Write the pages, or with --check compare them with what stands there."""
+    for name, page in (("commands", commands_page), ("settings", settings_page.page)):
+        file, text = HERE / f"{name}.md", page()
+        if "--check" not in sys.argv:
+            file.write_text(text, encoding="utf-8")
+        elif not file.is_file() or file.read_text(encoding="utf-8") != text:
+            sys.exit(f"docs/{name}.md is out of date; run `make docs`")
+
+
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page():
-            sys.exit("docs/commands.md is out of date; run `make docs`")
-    else:
-        PAGE.write_text(page(), encoding="utf-8")
+    main()

@@ -24,8 +24,12 @@ from fiatkit.tuning import TuningSettings
 
 
 class LargeSettings(Strict):
-    """Which large model: `provider` names a plug-in; `batch` has `fiat expand` use the provider's
-    batches; the other keys are that provider's."""
+    """Which large model. The other keys are the provider's own.
+
+    Attributes:
+        provider: the name of a plug-in.
+        batch: have `fiat expand` use the provider's batches, at their lower price.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -46,8 +50,12 @@ class LargeSettings(Strict):
 
 
 class SmallSettings(Strict):
-    """Which small model: a name of the catalogue, a folder, or a hub id; and where it computes:
-    cpu, cuda, one of several as cuda:1, mps, or auto for the best that is there."""
+    """Which small model, and where it computes.
+
+    Attributes:
+        model: a name of the catalogue (`fiat models list`), a folder, or a hub id.
+        device: cpu, cuda, one of several as cuda:1, mps, or auto for the best that is there.
+    """
 
     model: str
     device: Device = "auto"
@@ -56,8 +64,30 @@ class SmallSettings(Strict):
 class RunConfig(Strict):
     """A comparison: recipes x sizes x seeds on one task, one data set and one pair of models.
 
-    Paths are relative to the YAML file's folder; `out` and `store`, when not given, are
-    `runs/<name of the file>` and `runs/rationales.sqlite` in the current folder.
+    Paths are relative to the YAML file's folder.
+
+    Attributes:
+        version: of this format.
+        title: heads the report.
+        task: a task file, or the name of a built-in task (`fiat tasks list`).
+        data: where the rows are.
+        large: the model that writes rationales.
+        small: the model that is tuned.
+        recipes: what is compared: icl, icl_constrained, lora, instruct, fiat, finetune.
+        sizes: numbers of training rows; `all` is as many as are left beside dev and test rows.
+        seeds: each recipe and size is tuned once with each of them.
+        tuning: how the small model is tuned.
+        truncate: where the longest field of a row that is too long is cut; default: the row is
+            skipped.
+        floors: whether to add the most frequent label and TF-IDF with logistic regression.
+        max_failed: share of the rationales that may have failed before the run ends with exit 5.
+        concurrency: calls of the large model at once; default: the provider's.
+        limits: what the large model may cost, and how often it is asked again.
+        prices: by the model's name.
+        engine: ray has `fiat expand` use the workers of a Ray cluster.
+        ray: the cluster, for `engine: ray`.
+        out: the run folder; default: `runs/<name of the file>` in the current folder.
+        store: the file of all rationales; default: `runs/rationales.sqlite` in the current folder.
     """
 
     version: Literal[1] = 1

@@ -41,12 +41,18 @@ PARTS = ("file", "train", "dev", "test")
 class DataSettings(Strict):
     """Where the rows are: one `file` that is split, or train, dev and test files (or folders).
 
-    `dev_rows` and `test_rows` take that many rows, mixed over languages; a missing dev file is
-    taken out of train, group by group. `skip_bad` leaves bad rows out, counted, instead of
-    stopping at them. `${NAME}` in a path is the environment variable NAME. Without any path, the
-    rows must come as frames.
+    `${NAME}` in a path is the environment variable NAME. Without any path, the rows must come as
+    frames.
 
     Attributes:
+        file: all rows; they are split, group by group.
+        train: rows to learn from.
+        dev: rows by which the best epoch is chosen; default: taken out of train, group by group.
+        test: rows to judge by.
+        dev_rows: how many dev rows, mixed over languages.
+        test_rows: how many test rows, mixed over languages.
+        seed: decides which rows the split puts where.
+        skip_bad: leave bad rows out, counted, instead of stopping at them.
         encoding: of text files that are not UTF-8; it is never guessed.
         on_duplicate: whether rows of one file that share an id are an error, or the first is kept.
         folds: with one `file`: so many folds, of which each is tested on once, in place of

@@ -45,7 +45,11 @@ class Reasoning(Strict):
     """What the large model is told (I_beta), where its answer stands in its text, how it writes.
 
     Attributes:
-        temperature: 0 is greedy, as in the paper. `top_p`: draw from the likeliest tokens only.
+        instruction: what to do with a row, and how to end: with a line of marker and answer.
+        marker: what the line with the answer begins with.
+        max_tokens: tokens that a rationale may have.
+        temperature: 0 is greedy, as in the paper.
+        top_p: draw from the likeliest tokens only, up to this share of the probability.
         stop: texts that end the rationale and are not part of it.
         more_tokens: `max_tokens` of one more request where the first rationale was cut off.
     """
@@ -83,7 +87,11 @@ class Reasoning(Strict):
 
 
 class Tuning(Strict):
-    """What the small model is told (I_tau)."""
+    """What the small model is told (I_tau).
+
+    Attributes:
+        instruction: what to do with a row.
+    """
 
     instruction: str
 
@@ -96,7 +104,15 @@ class Tuning(Strict):
 
 
 class ExemplarSettings(Strict):
-    """A worked example for the large model. `held_out` names the rows it was adapted from."""
+    """A worked example for the large model.
+
+    Attributes:
+        fields: what stands in the columns that the models read.
+        target: the answer.
+        rationale: what the large model should write, up to the last line with the answer.
+        language: of the fields.
+        held_out: rows it was adapted from, as {column: [values]}; they leave the data.
+    """
 
     fields: dict[str, Text]
     target: Text
@@ -106,7 +122,13 @@ class ExemplarSettings(Strict):
 
 
 class Choice(Strict):
-    """A column that is another one, by what stands in `column`: `when` it holds, or `otherwise`."""
+    """A column that is a copy of another one.
+
+    Attributes:
+        column: what stands here decides.
+        when: the column to copy, by what stands there.
+        otherwise: the column to copy if something else stands there.
+    """
 
     column: str
     when: dict[str, str]
@@ -119,7 +141,12 @@ class Task(Strict):
     Wherever a column is named, alternatives may be: `passage|context` is the first that a row
     has; the task goes on to call it by the first name.
 
+    With `extends: NAME`, a built-in task gives every key that the file itself does not.
+
     Attributes:
+        version: of this format.
+        name: of the task; in reports and artefacts.
+        description: for people; neither model reads it.
         id: column of the row's id; without it, ids are made of file name and line.
         fields: columns that the models read, as a list or as `column: title`; a query carries
             these and nothing else.
@@ -130,12 +157,18 @@ class Task(Strict):
         group_block: for a group column that is or ends in a number, counted from 0: how many in a
             row belong together.
         choose: columns made from others, for files that keep one thing in several columns.
-        target: column of the answer. `references`: column of all accepted answers.
+        target: column of the answer.
+        references: column of all accepted answers.
         labels: the label set, in order where they have one; without it the answer is free text.
         answer: one `label` of the set, several `labels`, `entities` (`labels` are then theirs), or
-            `text`; taken from `labels` if not given.
+            `text`; without it, `label` where there are `labels`.
         averaged: the languages whose mean is the score, where a benchmark says so; without them,
             all that the test rows have.
+        reasoning: what the large model is told.
+        tuning: what the small model is told.
+        exemplars: worked examples that the large model reads before each row.
+        metrics: names of metrics, the main one first; default: by the kind of answer.
+        max_answer_tokens: tokens that a free answer of the small model may have.
     """
 
     version: Literal[1] = 1
@@ -152,7 +185,7 @@ class Task(Strict):
     target: str
     references: str | None = None
     labels: list[Text] | None = None
-    answer: Kind
+    answer: Kind = "text"
     averaged: list[Text] = []
     reasoning: Reasoning
     tuning: Tuning

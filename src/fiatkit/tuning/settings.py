@@ -30,6 +30,7 @@ class TuningSettings(Strict):
         batch_tokens: tokens, padding included, that go through the model at once; a step's rows
             are divided into as many parts as that takes, with the same gradient.
         warmup: share of the steps in which the learning rate rises; then it falls linearly to 0.
+        weight_decay: of AdamW.
         clip: largest norm of the gradient.
         max_length: tokens of prompt and target together; a longer prompt has its rationale cut.
         rationale_dropout: share of the training rows that are read without their rationale, so

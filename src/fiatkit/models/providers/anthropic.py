@@ -39,6 +39,7 @@ class Settings(Strict):
         base_url: the endpoint, without a version.
         api_key_env: name of the environment variable that holds the key.
         endpoint: name of the endpoint in the store's keys, if it may move; default: base_url.
+        revision: part of the store's key, for a model that changes under one name.
         concurrency: calls under way at once.
         timeout: seconds for one call as a whole.
         choices: how the model is held to a set of answers: "json_schema", "tool" (a tool that

@@ -54,6 +54,8 @@ class Settings(Strict):
         model: a name of the catalogue or the path of a GGUF file.
         context: tokens that prompt and answer share.
         threads: default: all cores that this process may use.
+        batch: tokens of a prompt that are read at once.
+        gpu_layers: layers that a GPU computes, if this llama.cpp was built for one.
         timeout: seconds until a call is given up and the worker started anew.
     """
 

@@ -48,6 +48,7 @@ class Settings(Strict):
         api_version: Azure's, for a base_url that ends in /openai instead of /openai/v1.
         api_key_env: name of the environment variable that holds the key; default: by flavour.
         endpoint: name of the endpoint in the store's keys, if it may move; default: base_url.
+        revision: part of the store's key, for a model that changes under one name.
         concurrency: calls under way at once.
         timeout: seconds for one call as a whole.
         choices: how the server is held to a set of answers: "json_schema" (OpenAI's

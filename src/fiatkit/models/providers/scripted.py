@@ -18,6 +18,7 @@ class Settings(Strict):
     """Keys of `large:` in a run file for this provider.
 
     Attributes:
+        model: a name for the store's key.
         answers: regular expression -> text; the first that is found in the last message answers.
             `\\1` in the text is the expression's first group.
         default: the answer where none is found.
