@@ -258,7 +258,7 @@ def told(
     monkeypatch.setattr(sys, "argv", ["fiat", *mistake.words])
     assert _run(app, debug=False) == mistake.code, capsys.readouterr().err
     shown = capsys.readouterr().err
-    shown = re.sub(r"about \d+ minutes?", "about N minutes", shown)
+    shown = re.sub(r"about \d+( to \d+)? (minute|hour)s?", "about N minutes", shown)
     lines = [line.rstrip() for line in shown.replace(f"{folder}{os.sep}", "").splitlines()]
     return "\n".join(lines).replace(str(folder), "FOLDER").strip()
 

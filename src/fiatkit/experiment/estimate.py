@@ -3,6 +3,9 @@
 The constants below were measured on two x86-64 cores and are ratios to that speed, so they carry
 over to other CPUs; on a GPU only calls and tokens are told. A remote large model's time and the
 length of its answers are those of its answers in the store, if it has any.
+
+Time is told as a range: from this machine left alone (the fastest of many short probes) to as busy
+as it is now (their mean).
 """
 
 from __future__ import annotations
@@ -11,9 +14,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import prod
+from pathlib import Path
 from statistics import median
 
 from fiatkit.experiment.plan import Cell, Plan
+from fiatkit.models import cores
 from fiatkit.prompts import reasoning_messages
 from fiatkit.reasoning.prices import IN_PROCESS, pricing, shown
 from fiatkit.recipes import NAMED
@@ -27,12 +33,16 @@ RATIONALE_TOKENS = 40
 USUAL_CONCURRENCY = 8
 TRAIN = 0.45  # share of the GEMM speed that tuning reaches
 PREDICT = 0.6
+UNSURE = 1.5  # a range's end over its begin, at least
+PROBES = 100
+PROBE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a run has still to do. Seconds are None where they cannot be told beforehand.
 
+    Seconds are those of this machine left alone; now it takes up to `slower` times as long.
     `cost` is in US dollars, and `most_cost` the same if every answer were as long as it may be;
     None where no price is known, or where calls cost nothing.
     """
@@ -42,6 +52,7 @@ class Estimate:
     prompt_tokens: int
     large_seconds: float | None
     small_seconds: float | None
+    slower: float
     cost: Decimal | None = None
     most_cost: Decimal | None = None
 
@@ -54,16 +65,20 @@ class Estimate:
             told += f" (about {self.prompt_tokens:,} prompt tokens, mostly a shared prefix)"
         if self.cost is not None and self.most_cost is not None:
             told += f" for about {shown(self.cost)}, at most {shown(self.most_cost)}"
-        known = [s for s in (self.large_seconds, self.small_seconds) if s is not None]
+        both = {"the large model's": self.large_seconds, "tuning": self.small_seconds}
+        known = [seconds for seconds in both.values() if seconds is not None]
         if known:
-            told += f". This will take about {_minutes(sum(known))}"
-            told += " here" if len(known) == 2 else " here, and the large model's time"
+            told += f". This will take about {_range(sum(known), sum(known) * self.slower)} here"
+            told += "".join(f", and {name} time" for name, s in both.items() if s is None)
         return told + "."
 
 
-def _minutes(seconds: float) -> str:
-    number = max(1, round(seconds / 60))
-    return f"{number} minute{'' if number == 1 else 's'}"
+def _range(least: float, most: float) -> str:
+    """Seconds from least to most in words, in minutes or hours."""
+    unit, size = ("hour", 3600) if least >= 2 * 3600 else ("minute", 60)
+    low, high = (max(1, round(seconds / size)) for seconds in (least, most))
+    told = f"{low}" if low == high else f"{low} to {high}"
+    return f"{told} {unit}{'' if high == 1 else 's'}"
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -74,7 +89,8 @@ def estimate(plan: Plan) -> Estimate:
     queries = plan.queries_for_large() if needed else []
     known = stored(plan, queries)
     calls = [query for query in queries if query.id not in known]
-    speed = _gemm_speed()
+    speed, busy = _gemm_speed()
+    weights = _small_weights(plan.config.small.model)
     first = reasoning_messages(plan.task, plan.data.test[0].query)
     shared = sum(rough_tokens(message.content) for message in first[:-1])
     new = [rough_tokens("".join(query.fields.values())) + 12 for query in calls]
@@ -88,9 +104,10 @@ def estimate(plan: Plan) -> Estimate:
         large_seconds=_large_seconds(plan, shared + sum(new), len(calls), speed)
         if plan.config.large.provider in IN_PROCESS
         else _remote_seconds(plan, list(known.values()), len(calls)),
-        small_seconds=sum(_cell_seconds(part, cell, speed) for part, cell in pending)
-        if plan.config.small.device in ("auto", "cpu")
+        small_seconds=sum(_cell_seconds(part, cell, speed, weights) for part, cell in pending)
+        if weights is not None and plan.config.small.device in ("auto", "cpu")
         else None,
+        slower=max(UNSURE, busy),
         cost=_cost(plan, len(calls), read, expected),
         most_cost=_cost(plan, len(calls), read, plan.task.reasoning.max_tokens),
     )
@@ -156,12 +173,27 @@ def _large_seconds(plan: Plan, tokens: int, calls: int, speed: float) -> float |
     return tokens * 2 * weights / (PREFILL * speed) + calls * RATIONALE_TOKENS * size / DECODE_BYTES
 
 
-def _cell_seconds(plan: Plan, cell: Cell, speed: float) -> float:
+def _small_weights(model: str) -> float | None:
+    """How many weights the small model has, by the headers of its files; None if it is not here."""
+    from fiatkit.artefact.weights import read_header
+    from fiatkit.models import catalogue
+
+    if model in catalogue.names():
+        folder = catalogue.get(model).safetensors if catalogue.is_cached(model) else None
+    else:
+        folder = Path(model)
+    files = sorted(folder.glob("*.safetensors")) if folder else []
+    tensors = [tensor for file in files for tensor in read_header(file).values()]
+    if not tensors and (size := catalogue.bytes_of(model)):
+        return size / BYTES_PER_WEIGHT
+    return float(sum(prod(tensor.shape) for tensor in tensors)) or None
+
+
+def _cell_seconds(plan: Plan, cell: Cell, speed: float, weights: float) -> float:
     """Seconds of tuning and predicting one cell on the CPU."""
     if cell.is_floor or not NAMED[cell.recipe].tune:
         return 1.0
     recipe = NAMED[cell.recipe].tuned_by(plan.config.tuning)
-    weights = 135e6 if "135m" in plan.config.small.model else 270e6
     pretend = Rationale("", "x" * 3 * RATIONALE_TOKENS, None, "ok", "")
 
     def tokens(query: Query) -> int:
@@ -175,16 +207,23 @@ def _cell_seconds(plan: Plan, cell: Cell, speed: float) -> float:
     return float(work + judged * 2 * weights / PREDICT) / speed + 3.0
 
 
-def _gemm_speed(tries: int = 12) -> float:
-    """Speed of this machine's float32 matrix product, in FLOP/s: the best of a few tries, since
-    other work on the machine makes single ones slow."""
-    import numpy as np
+def _gemm_speed() -> tuple[float, float]:
+    """Speed of this machine's float32 matrix product, in FLOP/s, and how many times slower it is
+    now, with whatever else is running.
 
-    side = 768
+    Probes of milliseconds on one core: the fastest is hardly ever disturbed, even on a busy
+    machine, where threads would wait for one another.
+    """
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    side = 512
     a = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32)
-    best = float("inf")
-    for _ in range(tries):
-        start = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - start)
-    return 2 * side**3 / best
+    best, count, began = float("inf"), 0, time.perf_counter()
+    with threadpool_limits(1):
+        while count < PROBES and time.perf_counter() < began + PROBE_SECONDS:
+            start = time.perf_counter()
+            a @ a
+            best, count = min(best, time.perf_counter() - start), count + 1
+    mean = (time.perf_counter() - began) / count
+    return cores() * 2 * side**3 / best, mean / best

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
-from fiatkit.models._devices import Device, is_memory
+from fiatkit.models._devices import Device, cores, is_memory
 from fiatkit.settings import parse
 
 if TYPE_CHECKING:
@@ -32,4 +32,4 @@ def provider_names() -> list[str]:
     return registry.names(ROOM)
 
 
-__all__ = ["Device", "create_chat_model", "is_memory", "provider_names"]
+__all__ = ["Device", "cores", "create_chat_model", "is_memory", "provider_names"]

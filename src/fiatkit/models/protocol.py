@@ -49,6 +49,15 @@ class TellsLimits(Protocol):
         ...
 
 
+@runtime_checkable
+class NeedsKey(Protocol):
+    """A large model for which there must be a key."""
+
+    def check_key(self) -> None:
+        """Raise FatalProviderError where the key is missing or cannot be one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BatchState:
     """How far a batch is. `refused` says why the provider took none of its rows, if so."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from fiatkit.errors import CapReachedError, EnvironmentProblem, ProviderError
-from fiatkit.models.protocol import ChatModel, TellsLimits
+from fiatkit.models.protocol import ChatModel, NeedsKey, TellsLimits
 from fiatkit.reasoning.budget import Budget
 from fiatkit.reasoning.limiter import Pace
 from fiatkit.reasoning.prices import shown
@@ -98,6 +98,8 @@ class Caller:
             ProviderError: what the attempt came to, when no answer came.
             CapReachedError: nothing more may be sent.
         """
+        if isinstance(self._model, NeedsKey):
+            self._model.check_key()  # without one nothing is sent, so that no call is counted
         worst = await self._turn(request)
         if worst is None:
             return None

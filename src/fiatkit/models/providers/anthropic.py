@@ -114,6 +114,10 @@ class Anthropic:
         self._client: Any = None
         self._before: tuple[Message, ...] = ()
 
+    def check_key(self) -> None:
+        """Raise FatalProviderError where the key is missing or cannot be one."""
+        self.remote.check_key()
+
     async def complete(self, request: Request) -> Completion:
         """Make one attempt within the deadline."""
         messages = self.client().messages.with_streaming_response

@@ -106,6 +106,10 @@ class OpenAICompatible:
         )
         self._client: Any = None
 
+    def check_key(self) -> None:
+        """Raise FatalProviderError where the key is missing or cannot be one."""
+        self.remote.check_key()
+
     async def complete(self, request: Request) -> Completion:
         """Make one attempt within the deadline."""
         completions = self.client().chat.completions.with_streaming_response
