@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from fiatkit.errors import FatalProviderError, RowProviderError, TransientProviderError
+from fiatkit.models import create_chat_model
+from fiatkit.models.protocol import ChatModel
 from fiatkit.models.providers.scripted import Scripted, Settings
 from fiatkit.reasoning import RationaleStore, Reasoner
 from fiatkit.records import Completion, Query, Usage
 
 from .conftest import Playing
 
-Make = Callable[[Scripted], Reasoner]
+Make = Callable[[ChatModel], Reasoner]
 
 
 def test_a_committed_answer_is_never_asked_for_again(
@@ -117,6 +119,19 @@ def test_G05_three_fatal_errors_end_the_run_and_rows_stay_open(
             reasoner.expand(queries)
         assert len(model.asked) <= 6
         assert reasoner.missing(queries) == 12
+
+
+def test_G05_without_a_key_no_call_is_counted(
+    reasoner_of: Make, queries: list[Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_KEY_HERE", raising=False)
+    values = {"base_url": "https://llm.example/v1", "model": "m", "api_key_env": "NO_KEY_HERE"}
+    model = create_chat_model({"provider": "openai_compatible", **values})
+    with reasoner_of(model) as reasoner:
+        with pytest.raises(FatalProviderError, match="NO_KEY_HERE holds no key"):
+            reasoner.expand(queries)
+        assert reasoner.tally.calls == 0
+        assert reasoner.store.status()["attempts"] == {}
 
 
 def test_a_row_that_can_never_succeed_fails_alone_and_is_not_stored(
