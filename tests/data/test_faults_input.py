@@ -276,7 +276,7 @@ def test_I08_an_encoding_that_contradicts_the_mark_is_refused(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["latin-77", "base64", "rot13"])
 def test_I08_an_unknown_encoding_is_refused_with_the_settings(name: str) -> None:
-    with pytest.raises(SettingsError, match="encoding: no such encoding"):
+    with pytest.raises(SettingsError, match="encoding: there is no encoding"):
         parse(DataSettings, {"file": "x.csv", "encoding": name}, "run.yaml")
 
 

@@ -249,12 +249,12 @@ def test_I19_a_rerun_asks_for_edited_rows_only_and_says_so(
     rows = [f"{i},text {i},neg" for i in range(10, 16)]
     put("train.csv", ["1,one,neg", "2,two,negative"])
     put("test.csv", rows)
-    assert run("first") == ""
+    assert "from the store" not in run("first")
     assert asked() == 6
     put("test.csv", [*rows[3:5], "12,edited,neg", *rows[:2]])
     with pytest.raises(UsageError, match="another experiment.*data"):
         run("first")
-    assert run("second") == "4 from the store"
+    assert "4 from the store" in run("second")
     assert asked() == 7
     lines = (tmp_path / "second" / "test.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["13", "14", "12", "10", "11"]

@@ -23,10 +23,14 @@ def query(task: Task) -> Query:
 def rendered(name: str) -> dict[str, object]:
     task = load_task(name)
     one = query(task)
+    tuning = prompts.tuning_prompt(task, one, instruction=True, rationale="So.")
     return {
         "version": prompts.VERSION,
         "reasoning": [asdict(m) for m in prompts.reasoning_messages(task, one)],
-        "tuning": asdict(prompts.tuning_prompt(task, one, instruction=True, rationale="So.")),
+        "tuning": {
+            "query_id": tuning.query_id,
+            "parts": [{"kind": part.kind, "text": part.text} for part in tuning.parts],
+        },
         "plain": prompts.tuning_prompt(task, one, instruction=False, rationale=None).text,
     }
 
