@@ -10,6 +10,7 @@ FiatError                     exit 1   something is wrong inside
 │   ├── CheckpointError                a checkpoint of another tuning; lists what differs
 │   └── StoreCorruptError              a store that is damaged or newer
 ├── BudgetError               exit 3   done, but too many rows failed
+│   └── NoBetterError                  a tuned model is no better than the baseline
 ├── EnvironmentProblem        exit 4   disk, permission, lock, a missing package
 │   ├── StoreLockedError
 │   ├── MissingExtraError              an optional package is not installed
@@ -107,6 +108,10 @@ class BudgetError(FiatError):
     """The work is done, but more rows failed than is tolerated."""
 
     exit_code = 3
+
+
+class NoBetterError(BudgetError):
+    """The work is done, but a tuned model is no better than the baseline, and had to be."""
 
 
 class EnvironmentProblem(FiatError):

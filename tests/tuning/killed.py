@@ -4,7 +4,9 @@ A tuning is told by a dict with `folder`, `model`, `settings`, and perhaps one o
 
 - `die_after`: the step after which to die, before a checkpoint of it is saved;
 - `die_at`: the number of the file operation in the checkpoint folder at which to die;
-- `saves`: how many checkpoints to save, of numbers that say their step, without any tuning.
+- `saves`: how many checkpoints to save, of numbers that say their step, without any tuning;
+- `artefact`: die at the first file operation whose file or folder has this name, while an artefact
+  is saved; with an empty one it is saved whole.
 
 A tuning that ends writes `result.json`: the adapter's sha256, losses, history, best score.
 """
@@ -28,6 +30,7 @@ from fiatkit.records import Part, SmallPrompt, TrainingPair
 from fiatkit.tuning import Checkpoints, TuningSettings, tune
 from fiatkit.tuning.checkpoints import State
 from fiatkit.tuning.tuner import encode_rows, target_loss
+from tests.artefact.conftest import make
 from tests.command import WARM
 
 WORDS = ["sun", "ice", "sol", "hielo", "hot tea", "cold rain", "warm"]
@@ -47,20 +50,32 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at_operation(folder: Path, number: int) -> None:
-    """Die just before the file operation of this number in `folder`, counted from 1."""
+def die_at_operation(folder: Path, number: int, named: str = "") -> None:
+    """Die just before a file operation in `folder`: the one of this number, counted from 1, among
+    those on a file or folder of this name, if one is given."""
     seen = 0
 
     def hook(event: str, found: tuple[Any, ...]) -> None:
         nonlocal seen
         if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
-            names = (os.fsdecode(n) for n in found if isinstance(n, str | bytes | os.PathLike))
-            if any(name.startswith(str(folder)) for name in names):
+            paths = [
+                Path(os.fsdecode(n)) for n in found if isinstance(n, str | bytes | os.PathLike)
+            ]
+            if any(path.is_relative_to(folder) and named in ("", path.name) for path in paths):
                 seen += 1
                 if seen == number:
                     die()
 
     sys.addaudithook(hook)
+
+
+def save_artefact(told: dict[str, Any]) -> None:
+    """Tune on two rows and save the artefact."""
+    folder = Path(told["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    if told["artefact"]:
+        die_at_operation(folder, 1, told["artefact"])
+    make(folder / "model", Path(told["model"]), "lora")
 
 
 def save_only(told: dict[str, Any]) -> None:
@@ -131,7 +146,10 @@ def _end(told: dict[str, Any]) -> str:
     child = os.fork()
     if not child:
         try:
-            (save_only if "saves" in told else run)(told)
+            if "artefact" in told:
+                save_artefact(told)
+            else:
+                (save_only if "saves" in told else run)(told)
             os._exit(0)
         except BaseException:
             traceback.print_exc()

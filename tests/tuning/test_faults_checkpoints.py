@@ -189,9 +189,22 @@ def test_T03_a_checkpoint_of_another_tuning_is_refused_and_the_difference_named(
 def test_T04_weights_that_are_not_finite_are_never_saved(
     tiny_chat_model: Path, kept: Callable[..., Checkpoints]
 ) -> None:
+    small = SmallModel.load(str(tiny_chat_model))
+
+    def overflow(done: int, total: int, loss: float) -> None:
+        weight = next(p for p in small.model.parameters() if p.requires_grad)
+        weight.data[0, 0] = float("inf")
+
     with pytest.raises(NonFiniteLossError, match="not finite after step 1"):
-        tuned(tiny_chat_model, kept(), method="full", learning_rate=1e39, clip=1e30)
-    assert not any(kept().folder.glob("step-*"))
+        tune(
+            small,
+            pairs(16),
+            TuningSettings(**SETTINGS),
+            seed=3,
+            on_progress=overflow,
+            checkpoints=kept(),
+        )
+    assert not kept().folder.exists()
 
 
 @pytest.mark.faults("tmpfs")
@@ -332,3 +345,35 @@ def test_T06_after_three_halvings_it_ends_with_advice(
     assert len(tries) == 4
     assert "tuning.max_length" in problem.value.hint
     assert problem.value.exit_code == 4
+
+
+def test_T11_another_number_of_threads_is_told_with_what_it_changes(
+    tiny_chat_model: Path, begun: Path, kept: Callable[..., Checkpoints], said: list[str]
+) -> None:
+    load = SmallModel.load
+    threads = torch.get_num_threads()
+
+    def on_three_threads(ref: str) -> SmallModel:
+        small = load(ref)
+        torch.set_num_threads(3)
+        return small
+
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(SmallModel, "load", on_three_threads)
+            result, _ = tuned(tiny_chat_model, kept())
+    finally:
+        torch.set_num_threads(threads)
+    assert result.environment["threads"] == 3
+    assert result.environment["torch"] == torch.__version__
+    told = next(line for line in said if "resumed with 3" in line)
+    assert "the gradient of the next step differs by " in told
+    assert told in result.notes()
+
+
+def test_T11_the_same_number_of_threads_is_not_mentioned(
+    tiny_chat_model: Path, begun: Path, kept: Callable[..., Checkpoints]
+) -> None:
+    result, _ = tuned(tiny_chat_model, kept())
+    assert result.resumed[0]["apart"] == ""
+    assert result.notes() == []

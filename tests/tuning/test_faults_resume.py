@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from fiatkit.artefact import manifest
+from fiatkit.errors import ArtefactError
 from fiatkit.tuning import Checkpoints
 from tests.tuning.killed import ends
 
@@ -101,3 +103,24 @@ def test_T01_a_kill_at_any_file_operation_of_a_save_leaves_the_last_checkpoint(
         assert not any("skipped" in line for line in said[-1:])
         steps.add(step)
     assert steps == {0, 1, 2, 3, 4}
+
+
+def test_T14_an_artefact_without_its_manifest_is_none_and_is_made_again(
+    tmp_path: Path, tiny_chat_model: Path
+) -> None:
+    """Killed before the adapter's config is there, before the manifest, before the last rename."""
+    names = ["adapter_config.json", "preparation.json", "manifest.json", "model"]
+    told = []
+    for name in names:
+        once = {"folder": str(tmp_path / name), "model": str(tiny_chat_model)}
+        told += [once | {"artefact": name}, once | {"artefact": ""}]
+    assert ends(*told[::2]) == ["SIGKILL"] * 4
+    for name in names:
+        folder = tmp_path / name / "model"
+        assert not folder.exists()
+        with pytest.raises(ArtefactError, match="is no artefact"):
+            manifest.read(folder)
+    assert (tmp_path / "manifest.json" / ".model.part" / "adapter_model.safetensors").is_file()
+    assert ends(*told[1::2]) == ["done"] * 4
+    for name in names:
+        assert manifest.read(tmp_path / name / "model").method == "lora"

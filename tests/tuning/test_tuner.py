@@ -251,3 +251,23 @@ def test_each_epoch_sees_each_row_once_in_an_order_of_its_own() -> None:
         assert all(len(step) <= 8 for step in epoch)
     assert first != second
     assert first == list(steps(rows, 8, 0, 1))
+
+
+def test_T12_a_target_of_fifty_thousand_tokens_is_dropped_and_counted(
+    load: Callable[[], SmallModel],
+) -> None:
+    poisoned = pair(99, "sun", "endless " * 50_000)
+    result = tune(load(), [*PAIRS, poisoned], TuningSettings(epochs=1), seed=0)
+    assert result.skipped == {"too_long": 1}
+    assert result.tokens < 1000
+
+
+def test_T13_a_tokenizer_without_a_pad_token_trains_alike(load: Callable[[], SmallModel]) -> None:
+    losses = []
+    for padded in (True, False):
+        small = load()
+        if not padded:
+            small.tokenizer.pad_token = None
+            small.model.config.pad_token_id = None
+        losses.append(tune(small, PAIRS, TuningSettings(epochs=1), seed=0).losses)
+    assert losses[0] == losses[1]

@@ -32,6 +32,13 @@ ForceResume = Annotated[
     bool,
     typer.Option(help="Go on from checkpoints of another base model or packages; noted."),
 ]
+RequireBetter = Annotated[
+    bool,
+    typer.Option(
+        "--require-better-than-baseline",
+        help="Exit 3 if a tuned model's dev score is not above the most frequent answer's.",
+    ),
+]
 
 
 def run(
@@ -47,6 +54,7 @@ def run(
     retry: Retry = None,
     strict: Strict = False,
     force_resume: ForceResume = False,
+    require_better: RequireBetter = False,
 ) -> None:
     """Run recipes x sizes x seeds on the same rows and compare them honestly.
 
@@ -72,7 +80,7 @@ def run(
         config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
     )
     plan = make_plan(config.model_copy(update={"limits": limits}))
-    plan = replace(plan, force_resume=force_resume)
+    plan = replace(plan, force_resume=force_resume, require_better=require_better)
     for note in plan.data.notes:
         errors.print(note, markup=False, soft_wrap=True)
     errors.print(estimate(plan).sentence(), markup=False, soft_wrap=True)

@@ -32,6 +32,13 @@ ForceResume = Annotated[
         help="Go on from checkpoints of other data, settings or packages; the artefact tells."
     ),
 ]
+RequireBetter = Annotated[
+    bool,
+    typer.Option(
+        "--require-better-than-baseline",
+        help="Exit 3 if a tuned model's dev score is not above the most frequent answer's.",
+    ),
+]
 
 
 def run(
@@ -49,6 +56,7 @@ def run(
     retry: Retry = None,
     strict: Strict = False,
     force_resume: ForceResume = False,
+    require_better: RequireBetter = False,
 ) -> None:
     """Tune the small model by one recipe and keep it, with all that prediction must repeat.
 
@@ -67,7 +75,16 @@ def run(
     )
     config = config.model_copy(update={"limits": limits})
     with Bars() as bars:
-        result = tune_one(config, recipe, size, seed, out, bars, force_resume=force_resume)
+        result = tune_one(
+            config,
+            recipe,
+            size,
+            seed,
+            out,
+            bars,
+            force_resume=force_resume,
+            require_better=require_better,
+        )
     for note in result.notes:
         console.print(note, markup=False)
     best = "" if result.best_score is None else f", dev {result.metric} {result.best_score:.1f}"

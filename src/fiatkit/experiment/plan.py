@@ -35,6 +35,11 @@ class Cell:
         """Whether this is a floor line rather than a recipe."""
         return self.recipe in FLOORS
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether a small model is tuned for this."""
+        return not self.is_floor and NAMED[self.recipe].tune
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -42,6 +47,7 @@ class Plan:
 
     `sizes` are those of the run, `all` as a number; `config.sizes` are the same numbers.
     `force_resume`: take up checkpoints of a tuning that was begun with something else, too.
+    `require_better`: a tuned model must be better on dev than the most frequent answer.
     """
 
     config: RunConfig
@@ -50,6 +56,7 @@ class Plan:
     sizes: tuple[int, ...]
     cells: tuple[Cell, ...]
     force_resume: bool = False
+    require_better: bool = False
 
     def train_rows(self, cell: Cell) -> list[Example]:
         """The rows that a cell trains on; the same for every recipe of one size and seed."""

@@ -6,6 +6,7 @@ models must not share the cores.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress, Silent
 from fiatkit.experiment.scores import score
 from fiatkit.experiment.tuned import checkpoint_folder, tuned_cell
+from fiatkit.experiment.usable import check_dev, check_size, refuse_no_better, usable_pairs
 from fiatkit.files import locked
 from fiatkit.recipes import NAMED
 from fiatkit.recipes.predictor import large_answers
@@ -39,7 +41,9 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
 
     Raises:
         ProviderError: the large model cannot be used; what was paid for is in the store.
-        BudgetError: all is done, but more rationales failed than `max_failed` allows.
+        UsageError: the rows of a cell cannot be tuned on.
+        BudgetError: all is done, but more rationales failed than `max_failed` allows, or a tuned
+            model is no better than the baseline and had to be.
     """
     progress = progress or Silent()
     with locked(plan.out, "run folder"):
@@ -48,19 +52,34 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
         if len(pending) < len(plan.cells):
             done = len(plan.cells) - len(pending)
             progress.say(f"{done} of {len(plan.cells)} cells are finished already.")
+        check_dev(plan)
         if not pending:
+            _check_better(plan)
             return
+        tuned = [cell for cell in pending if cell.is_tuned]
+        for cell in tuned:
+            check_size(plan, plan.train_rows(cell))
         begin(plan)
         for cell in pending:
             if cell.is_floor:
                 _floor_cell(plan, cell)
         rationales = _large_stage(plan, pending, progress)
         folder.write_test_rows(plan, rationales)
-        tuned = [c for c in pending if not c.is_floor and NAMED[c.recipe].tune]
+        for cell in tuned:
+            usable_pairs(plan, cell, plan.train_rows(cell), rationales)
         for index, cell in enumerate(tuned):
             title = f"[{index + 1}/{len(tuned)}] {cell.recipe} on {cell.size} rows"
             _tuned(plan, cell, rationales, progress, f"{title}, seed {cell.seed}")
         _check_failures(plan, rationales)
+        _check_better(plan)
+
+
+def _check_better(plan: Plan) -> None:
+    """Judge the tuned cells, also those that were finished before."""
+    cells = [cell for cell in plan.cells if cell.is_tuned]
+    files = {cell.folder: plan.out / "cells" / cell.folder / "cell.json" for cell in cells}
+    records = {name: json.loads(file.read_text("utf-8")) for name, file in files.items()}
+    refuse_no_better(plan, {name: found.get("no_better", "") for name, found in records.items()})
 
 
 def begin(plan: Plan) -> None:

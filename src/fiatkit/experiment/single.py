@@ -22,6 +22,7 @@ from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.scores import large_identity, score, to_keep
 from fiatkit.experiment.tuned import checkpoints_of, preparation, tune_recipe
+from fiatkit.experiment.usable import check_dev, check_size, no_better, refuse_no_better
 from fiatkit.files import check_writable, locked, read_jsonl
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, Reasoner, Shard
@@ -56,11 +57,15 @@ def tune_one(
     frames: Mapping[str, object] | None = None,
     *,
     force_resume: bool = False,
+    require_better: bool = False,
 ) -> Tuned:
     """Tune one recipe and save it as an artefact. Test rows are neither used nor paid for.
 
     Checkpoints are kept beside `out`, in a folder of its name and ".checkpoints", until the
     artefact is saved; the same call goes on from them.
+
+    Raises:
+        NoBetterError: `require_better` is set and the model is not; no artefact was saved.
     """
     recipe = named(name)
     if not recipe.tune:
@@ -69,7 +74,8 @@ def tune_one(
     check_writable(out)
     sizes = [size] if size else ["all"]
     plan = make_plan(config.model_copy(update={"recipes": [name], "sizes": sizes}), frames)
-    plan = replace(plan, force_resume=force_resume)
+    plan = replace(plan, force_resume=force_resume, require_better=require_better)
+    check_dev(plan)
     with _checkpoint_folder(out) as folder:
         return _tune(plan, Cell(name, size, seed), out, folder, progress)
 
@@ -96,6 +102,7 @@ def _checkpoint_folder(out: Path) -> Iterator[Path]:
 def _tune(plan: Plan, cell: Cell, out: Path, folder: Path, progress: Progress) -> Tuned:
     train = list(plan.data.train) if cell.size is None else plan.train_rows(cell)
     cell = replace(cell, size=len(train))
+    check_size(plan, train)
     rationales: dict[str, Rationale] = {}
     if named(cell.recipe).needs_rationales:
         with open_reasoner(plan, progress) as reasoner:
@@ -106,6 +113,7 @@ def _tune(plan: Plan, cell: Cell, out: Path, folder: Path, progress: Progress) -
     predictor, result, notes = tune_recipe(
         plan, cell, train, rationales, progress, title, checkpoints
     )
+    refuse_no_better(plan, {out.name: no_better(plan, train, result.best_score)})
     known = to_keep(plan, predictor, rationales)
     artefact.save(out, predictor.small, preparation(plan, predictor, cell, train, result), **known)
     return Tuned(result.best_epoch, result.best_score, plan.task.metrics[0], tuple(notes))

@@ -14,9 +14,10 @@ from fiatkit._version import __version__
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.scores import to_keep
+from fiatkit.experiment.usable import no_better, refuse_too_few, usable_pairs
 from fiatkit.models.local import SmallModel
 from fiatkit.recipes import NAMED, Recipe
-from fiatkit.recipes.predictor import Predictor, training_pairs
+from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Example, Prediction, Rationale, ScoredRow, TrainingPair
 from fiatkit.tuning import Checkpoints, TuningResult, TuningSettings, preflight, tune
 from fiatkit.tuning.tuner import encode_rows
@@ -54,6 +55,8 @@ def tuned_cell(
         "best_epoch": result.best_epoch,
         "seconds": {"rationales": 0.0, "tuning": result.seconds, "prediction": seconds},
         "tuned_tokens": result.tokens,
+        "environment": result.environment,
+        "no_better": no_better(plan, train, result.best_score),
         "notes": notes,
     }
     return predictions, record
@@ -91,18 +94,18 @@ def tune_recipe(
     """
     config, task = plan.config, plan.task
     recipe = NAMED[cell.recipe].tuned_by(config.tuning)
+    pairs, notes = usable_pairs(plan, cell, train, rationales)
     small = SmallModel.load(config.small.model, device=config.small.device)
     settings = config.tuning.for_recipe(str(recipe.method), small.context)
     predictor = Predictor(
         task, recipe, small, max_length=settings.max_length, truncate=config.truncate
     )
-    seed = cell.seed or 0
-    pairs, left_out = training_pairs(task, recipe, train, rationales, seed, config.truncate)
-    notes = [f"{count} training rows left out: {why}" for why, count in left_out.items()]
-
     if recipe.rationale_dropout:
         bare = sum(pair.prompt.part("rationale") is None for pair in pairs)
         notes.append(f"{bare} of {len(pairs)} training rows are read without their rationale")
+    rows, skipped, _ = encode_rows(small, pairs, settings.max_length, predictor.reserve)
+    notes += [f"{count} training rows skipped: {why}" for why, count in skipped.items()]
+    refuse_too_few(plan, train, {row.query_id for row in rows}, notes)
     notes += preflight.refuse(flaws_of(predictor, pairs))
     dev = plan.data.dev
     bar = _TuningBar(progress, title)
@@ -118,16 +121,15 @@ def tune_recipe(
         small,
         pairs,
         settings,
-        seed=seed,
+        seed=cell.seed or 0,
         reserve=predictor.reserve,
         dev_score=dev_score if dev else None,
         on_progress=bar.step,
         checkpoints=checkpoints,
     )
-    notes += [f"{count} training rows skipped: {why}" for why, count in result.skipped.items()]
     notes += [f"{count} training rows had a {what} cut" for what, count in result.cut.items()]
-    notes += [note for note in [serving(recipe, settings)] if note]
-    notes += result.notes()
+    told = (no_better(plan, train, result.best_score), serving(recipe, settings))
+    notes += [*(note for note in told if note), *result.notes()]
     if not small.packs:
         notes.append("Rows are padded: this architecture cannot share what rows begin with.")
     return predictor, result, notes

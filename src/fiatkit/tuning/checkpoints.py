@@ -192,10 +192,12 @@ def _problem(path: Path) -> str:
 
 
 def _read(path: Path) -> State:
+    """In memory of its own: the file may go while the tuning goes on."""
     from safetensors.torch import load_file
 
     values = json.loads((path / VALUES).read_text(encoding="utf-8"))
-    return State(load_file(path / TENSORS), values)
+    tensors = {name: tensor.clone() for name, tensor in load_file(path / TENSORS).items()}
+    return State(tensors, values)
 
 
 def _short(value: Any) -> str:

@@ -59,6 +59,11 @@ class Loop:
         self.best_score: float | None = None
         self.halved: list[dict[str, int]] = []
         self.resumed: list[dict[str, Any]] = []
+        self.environment = {
+            "device": str(small.device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
         self._checkpoints = checkpoints
         self._held = Held()
         self._began = self._saved_at = time.monotonic()
@@ -267,6 +272,7 @@ class Loop:
             "halved": self.halved,
             "resumed": self.resumed,
             "seconds": self.seconds,
+            "environment": self.environment,
             "random": words,
         }
         return State(tensors, values)
@@ -296,12 +302,41 @@ class Loop:
             entries.setdefault(int(index), {})[key] = value
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        apart = self._apart(values["environment"])
+        if apart:
+            checkpoints.say(apart)
+        entry = {"step": self.done, "forced": list(checkpoints.forced), "apart": apart}
+        self.resumed = [*values["resumed"], entry]
         randomness.restore(_under("random", state.tensors), values["random"])
-        self.resumed = [
-            *values["resumed"],
-            {"step": self.done, "forced": list(checkpoints.forced)},
-        ]
         self._saved_step = (self.done, len(self.history))
+
+    def _apart(self, before: Mapping[str, Any]) -> str:
+        """What another device or number of threads than `before` changes, measured where it can
+        be; empty where nothing is other."""
+        import torch
+
+        now = self.environment
+        if before["device"] != now["device"]:
+            return (
+                f"begun on {before['device']}, resumed on {now['device']}: sums are taken in "
+                "another order there, so that the result may differ in its last digits"
+            )
+        if before["threads"] == now["threads"]:
+            return ""
+        steps = self.order(min(len(self.history) + 1, self.settings.epochs))
+        gradients = []
+        for threads in (before["threads"], now["threads"]):
+            torch.set_num_threads(threads)
+            self._accumulate(steps[self.done % len(steps)])
+            found = [w.grad.flatten() for w in self._weights.values() if w.grad is not None]
+            gradients.append(torch.cat(found))
+            self._optimizer.zero_grad(set_to_none=True)
+        part = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())
+        return (
+            f"begun with {before['threads']} threads, resumed with {now['threads']}: the gradient "
+            f"of the next step differs by {part:.0e} of its size, so that the result may differ "
+            "in its last digits"
+        )
 
     def _restore_best(self) -> None:
         """Put the best epoch's weights back."""

@@ -56,7 +56,9 @@ class TuningResult:
         skipped: rows that were left out, by reason.
         cut: rows whose rationale was cut.
         halved: the steps at which memory ran out, and the tokens at once from there on.
-        resumed: the steps at which a checkpoint was taken up; `forced` lists what differed.
+        environment: device, threads and torch that it was computed with.
+        resumed: the steps at which a checkpoint was taken up; `forced` lists what differed, and
+            `apart` says how far another device or thread count changes the sums.
     """
 
     history: tuple[dict[str, Any], ...]
@@ -67,6 +69,7 @@ class TuningResult:
     tokens: int
     halved: tuple[dict[str, int], ...] = ()
     resumed: tuple[dict[str, Any], ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
 
@@ -84,6 +87,7 @@ class TuningResult:
                 for entry in self.resumed
                 if entry["forced"]
             ),
+            *(entry["apart"] for entry in self.resumed if entry["apart"]),
         ]
 
 
@@ -148,6 +152,7 @@ def tune(
         sum(row.length for row in rows) * len(loop.history),
         tuple(loop.halved),
         tuple(loop.resumed),
+        loop.environment,
         skipped,
         cut,
     )
