@@ -260,11 +260,11 @@ def test_T09_a_signal_saves_a_checkpoint_at_the_next_boundary_and_then_acts(
     """Also when a checkpoint is not due for long."""
     calls = []
 
-    def loss(small: SmallModel, rows: Sequence[Row]) -> torch.Tensor:
+    def loss(small: SmallModel, rows: Sequence[Row], smoothing: float) -> torch.Tensor:
         calls.append(rows)
         if len(calls) == 3:
             os.kill(os.getpid(), number)
-        return target_loss(small, rows)
+        return target_loss(small, rows, smoothing)
 
     acted: list[int] = []
 
@@ -316,10 +316,10 @@ def test_T09_a_signal_while_dev_is_scored_need_not_wait(
 def test_T06_where_memory_runs_out_less_goes_through_at_once_with_the_same_end(
     tiny_chat_model: Path, kept: Callable[..., Checkpoints], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scarce(small: SmallModel, rows: Sequence[Row]) -> torch.Tensor:
+    def scarce(small: SmallModel, rows: Sequence[Row], smoothing: float) -> torch.Tensor:
         if len(rows) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return target_loss(small, rows)
+        return target_loss(small, rows, smoothing)
 
     plain, _ = tuned(tiny_chat_model, kept(about={"plain": 1}))
     kept().remove()
@@ -335,7 +335,7 @@ def test_T06_after_three_halvings_it_ends_with_advice(
 ) -> None:
     tries = []
 
-    def none_left(small: SmallModel, rows: Sequence[Row]) -> torch.Tensor:
+    def none_left(small: SmallModel, rows: Sequence[Row], smoothing: float) -> torch.Tensor:
         tries.append(rows)
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
