@@ -120,6 +120,13 @@ def test_a_draft_that_misses_the_answer_says_todo_and_is_refused(folder: Path) -
     assert (folder / "task.yaml").read_text() == TASK
 
 
+def test_a_draft_without_a_reason_says_todo(folder: Path) -> None:
+    (folder / "run.yaml").write_text(RUN.replace("One feels it.\\nAnswer:", "Answer:"))
+    assert "4 of them say TODO" in fiat(folder, "exemplars", "draft", "run.yaml")
+    draft = (folder / "exemplars.draft.yaml").read_text()
+    assert draft.count("TODO: write the reasoning; the model wrote only its answer.") == 4
+
+
 def test_rows_by_id_and_what_is_told_of_mistakes(folder: Path) -> None:
     train = [e.id for e in plan(folder).data.train]
     fiat(folder, "exemplars", "draft", "run.yaml", "--ids", f"{train[3]}, {train[7]}")

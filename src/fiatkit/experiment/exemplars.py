@@ -157,13 +157,15 @@ def _by_id(plan: Plan, ids: Sequence[str]) -> list[Example]:
 
 
 def _exemplar(task: Task, row: Example, completion: Completion) -> ExemplarSettings:
-    """The row with its draft; where the draft does not end as it must, it says so."""
+    """The row with its draft; where it does not end as it must, or gives no reason, it says so."""
     text = completion.text.strip() if completion.finish == "stop" else ""
     ending = f"{task.reasoning.marker} {row.target}"
     if not text:
         text = f"TODO: write the reasoning; the model wrote none ({completion.finish}).\n{ending}"
     elif task.parse_answer(text) != row.target:
         text += f"\nTODO: the draft does not end as it must. Mend it, and let it end so:\n{ending}"
+    elif "\n" not in text:
+        text = f"TODO: write the reasoning; the model wrote only its answer.\n{ending}"
     return ExemplarSettings(
         fields=dict(row.query.fields),
         target=row.target,
