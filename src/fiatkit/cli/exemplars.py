@@ -48,7 +48,7 @@ def draft(
     told = f"{len(made.rows)} drafts, {made.calls} calls of the large model: {made.path}"
     console.print(told, markup=False, soft_wrap=True)
     if made.todo:
-        told = f"{made.todo} of them say TODO: there is no reasoning, or no right answer at the end."
+        told = f"{made.todo} of them say TODO: no reasoning, or no right answer at the end."
         console.print(told, markup=False, soft_wrap=True)
     console.print(
         f"Next: edit the file, then  fiat exemplars approve {run_file}",
