@@ -66,3 +66,5 @@ def test_test_rows_that_share_a_field_with_training_rows() -> None:
     assert second.startswith('1 test rows share the text of their field "b"')
     names = rows(("de", "it is dusk"), start=9)  # too short to be more than a name
     assert remarks(task(), [*TRAIN, *rows(("de", "x"), start=5)], [], names) == []
+    products = [("Blue hiking backpack", f"text number {n}") for n in range(20)]
+    assert remarks(task(), rows(*products[:15]), [], rows(*products[15:], start=20)) == []

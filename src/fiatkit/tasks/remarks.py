@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from fiatkit.data.splits import normal
 from fiatkit.records import Example
-from fiatkit.tasks.columns import PROSE, words_in
+from fiatkit.tasks.columns import PASSAGE, PROSE, words_in
 from fiatkit.tasks.task import Task
 
 FEW = 10  # label names shown in one remark
+MANY = 10  # rows for each text of a field that sorts rows rather than tells something
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 QUOTED = re.compile(r'["“”„«]([^"“”„«»:\n]{1,40}:)["“”»]')
 UNUSUAL = {
@@ -75,13 +76,20 @@ def _on_shared(task: Task, train: Sequence[Example], test: Sequence[Example]) ->
         known = {normal([row.query.fields.get(name, "")]) for row in train}
         texts = [normal([row.query.fields.get(name, "")]) for row in test]
         shared = [text for text in texts if text in known and words_in(text) >= PROSE]
-        if shared:
+        if shared and not _is_category([row.query.fields.get(name, "") for row in (*train, *test)]):
             told.append(
                 f'{len(shared)} test rows share the text of their field "{name}" with a training '
                 f"row; if that makes them easier, add {name} to `group`, so that such rows stay "
                 "on one side"
             )
     return told
+
+
+def _is_category(texts: Sequence[str]) -> bool:
+    """Whether a few short texts come again and again, as names of products do; no group."""
+    different = set(texts)
+    short = all(words_in(text) < PASSAGE for text in different)
+    return short and MANY * len(different) <= len(texts)
 
 
 def _on_labels(task: Task, train: Sequence[Example]) -> list[str]:
