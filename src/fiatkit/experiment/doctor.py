@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from fiatkit.config import RunConfig
-from fiatkit.errors import FiatError
+from fiatkit.errors import FatalProviderError, FiatError
 from fiatkit.experiment.estimate import estimate
 from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, lay_out, problems
 from fiatkit.experiment.tuned import flaws_of, serving
+from fiatkit.models.protocol import NeedsKey
 from fiatkit.recipes import NAMED
 from fiatkit.recipes.predictor import Predictor, small_prompt, training_pairs
 from fiatkit.records import Example, Rationale
@@ -96,6 +97,11 @@ def _large(config: RunConfig) -> Iterator[Finding]:
             return
     model = create_chat_model(values)
     yield Finding("ok", f"large model: {model.identity.provider} {model.identity.model}")
+    if isinstance(model, NeedsKey):
+        try:
+            model.check_key()
+        except FatalProviderError as error:  # what the store holds can be used without one
+            yield Finding("note", str(error))
 
 
 def _package(name: str, extra: str) -> Finding:
