@@ -52,12 +52,14 @@ def in_process() -> list[Completion]:
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """xllamacpp's own HTTP server in a child, with llama.cpp's own chat template handling."""
     paths = catalogue.get(NAME)
     values = {
         "path": str(paths.gguf),
         "context": 4096,
+        "slots": 1,
+        "states": str(tmp_path),
         "batch": 512,
         "threads": len(os.sched_getaffinity(0)),
         "gpu_layers": 0,

@@ -21,9 +21,10 @@ def main() -> None:
 
     params = xllamacpp.CommonParams()
     params.model.path = settings["path"]
-    params.n_ctx = settings["context"]
+    params.n_ctx = settings["context"] * settings["slots"]
     params.n_batch = params.n_ubatch = settings["batch"]
-    params.n_parallel = 1
+    params.n_parallel = settings["slots"]
+    params.slot_save_path = settings["states"] + "/"
     params.cache_ram_mib = 0
     params.ctx_shift = False
     params.cpuparams.n_threads = settings["threads"]
