@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,12 @@ def requests() -> list[Request]:
     return [Request(reasoning_messages(task, q), Sampling(max_tokens=24)) for q in queries]
 
 
+def model_of(slots: int) -> LlamaCpp:
+    model = create_chat_model({"provider": "llama_cpp", "model": NAME, "slots": slots})
+    assert isinstance(model, LlamaCpp)
+    return model
+
+
 async def answers(model: ChatModel) -> list[Completion]:
     try:
         return [await model.complete(request) for request in requests()]
@@ -48,7 +55,7 @@ async def answers(model: ChatModel) -> list[Completion]:
 
 @pytest.fixture(scope="module")
 def in_process() -> list[Completion]:
-    return asyncio.run(answers(create_chat_model({"provider": "llama_cpp", "model": NAME})))
+    return asyncio.run(answers(model_of(slots=1)))
 
 
 @pytest.fixture
@@ -134,6 +141,66 @@ def test_the_shared_prefix_stays_warm(in_process: list[Completion]) -> None:
         read, cached = completion.usage.prompt_tokens, completion.usage.cached_tokens
         assert read is not None and cached is not None
         assert read - cached < 60
+
+
+def test_rows_at_once_start_from_the_first_rows_prefix(in_process: list[Completion]) -> None:
+    """Every slot has the prefix without having read it; the first words are those of one slot."""
+
+    async def ask() -> tuple[list[Completion], list[Path]]:
+        model = model_of(slots=4)
+        try:
+            found = await asyncio.gather(*map(model.complete, requests()))
+            assert model._worker is not None
+            return list(found), list(Path(model._worker._states.name).iterdir())
+        finally:
+            await model.close()
+
+    found, left = asyncio.run(ask())
+    assert left == [], "nobody's text stays in a file"
+    assert sum(not completion.usage.cached_tokens for completion in found) == 1
+    for one, completion in zip(in_process, found, strict=True):
+        read, cached = completion.usage.prompt_tokens, completion.usage.cached_tokens
+        assert read is not None and cached is not None
+        assert read == one.usage.prompt_tokens
+        assert not cached or read - cached < 60
+        assert completion.text.split()[:3] == one.text.split()[:3]
+
+
+async def busy(model: LlamaCpp, count: int) -> None:
+    """Wait until so many slots are writing."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        await asyncio.sleep(0.01)
+        if model._worker is not None and model._worker.warm:
+            slots: Any = await asyncio.to_thread(model._worker._call, "GET", "/slots", None)
+            if sum(slot["is_processing"] for slot in slots) == count:
+                return
+    raise AssertionError(f"never {count} at once")
+
+
+def test_G29_a_crash_costs_no_row_but_the_one_that_caused_it() -> None:
+    """Whoever was under way when the worker crashed is tried again alone."""
+    tales = [
+        Request((Message("user", f"Tell a long tale of a {who}."),), Sampling(max_tokens=250))
+        for who in ("cat", "dog", "cow")
+    ]
+
+    async def run() -> None:
+        model = model_of(slots=4)
+        await model.complete(Request((Message("user", "Hi"),), Sampling(max_tokens=2)))
+        outcomes: list[list[Any]] = []
+        for at_once in (3, 1):
+            asked = asyncio.gather(*map(model.complete, tales), return_exceptions=True)
+            await busy(model, at_once)
+            assert model._worker is not None
+            model._worker._process.kill()
+            outcomes.append(await asked)
+        await model.close()
+        assert [type(outcome) for outcome in outcomes[0]] == [TransientProviderError] * 3
+        kinds = [type(outcome) for outcome in outcomes[1]]
+        assert sorted(kind.__name__ for kind in kinds) == ["Completion"] * 2 + ["RowProviderError"]
+
+    asyncio.run(run())
 
 
 def test_A09_control_tokens_in_content_are_text() -> None:
