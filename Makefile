@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: bench-tune bench-score bench-predict bench-store setup demo test test-slow faults check format docs clean
+.PHONY: bench-tune bench-score bench-predict bench-store bench-inprocess setup demo test test-slow faults check format docs clean
 
 setup: $(VENV)/.installed
 
@@ -61,6 +61,10 @@ bench-tune: setup $(PEERS)/trl
 	$(BIN)/fiat models get smollm2-135m
 	$(BIN)/fiat models get gemma3-270m # asks you to accept Gemma's terms
 	$(BIN)/python benchmarks/tune_vs_trl.py
+
+bench-inprocess: setup
+	$(BIN)/fiat models get qwen2.5-coder-0.5b
+	$(BIN)/python benchmarks/inprocess_vs_ceiling.py
 
 bench-score: setup $(PEERS)/lm_eval
 	$(BIN)/python benchmarks/score_vs_lm_eval.py

@@ -6,7 +6,6 @@ its own tokens, then every step decodes one token of each. No server, no samplin
 """
 
 import ctypes as c
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ KINDS = [
     "attention",
     "flash_attention",
 ]
+SILENT = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)(lambda level, text, data: None)
 Token = tuple[int, int, int, bool]  # token, position, sequence, whether its logits are wanted
 
 
@@ -61,6 +61,7 @@ def _library() -> c.CDLL:
     found = c.CDLL(str(Path(xllamacpp.__file__).with_name("xllamacpp.abi3.so")))
     pointer, number = c.c_void_p, c.c_int32
     shapes = {
+        "llama_log_set": (None, [type(SILENT), pointer]),
         "llama_backend_init": (None, []),
         "llama_context_default_params": (ContextParams, []),
         "llama_model_default_params": (ModelParams, []),
@@ -86,8 +87,7 @@ class Lockstep:
         self.batch_size = batch
         self.sequences = sequences
         self.library = lib = _library()
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 2)
+        lib.llama_log_set(SILENT, None)
         lib.llama_backend_init()
         model = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
         params = lib.llama_context_default_params()

@@ -31,7 +31,6 @@ from fiatkit.reasoning import rationale_request
 from fiatkit.records import Request
 from fiatkit.tasks import load_data, load_task
 
-MODEL = "qwen2.5-coder-0.5b"
 CONTEXT, BATCH = 1024, 512
 THREADS = len(os.sched_getaffinity(0))
 Row = dict[str, Any]
@@ -46,27 +45,27 @@ def requests_of(count: int) -> list[Request]:
     return [rationale_request(task, example.query) for example in rows[:count]]
 
 
-def ids_of(requests: list[Request]) -> list[list[int]]:
-    path = catalogue.get(MODEL).gguf
-    worker = _Worker(str(path), Settings(model=MODEL, context=CONTEXT, slots=1))
+def ids_of(model: str, requests: list[Request]) -> list[list[int]]:
+    path = catalogue.get(model).gguf
+    worker = _Worker(str(path), Settings(model=model, context=CONTEXT, slots=1))
     try:
         return [worker.prompt_ids(request) for request in requests]
     finally:
         worker.stop()
 
 
-def bare(requests: list[Request], slots: int) -> Row:
+def bare(model: str, requests: list[Request], slots: int) -> Row:
     """(a) and (b): xllamacpp's server in this process, asked from as many threads as slots."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(catalogue.get(MODEL).gguf)
+    params.model.path = str(catalogue.get(model).gguf)
     params.n_ctx, params.n_parallel = CONTEXT * slots, slots
     params.n_batch = params.n_ubatch = BATCH
-    params.cache_ram_mib = 0
+    params.cache_ram_mib, params.verbosity = 0, 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
     params.hostnames, params.port, params.ui = ["127.0.0.1"], 0, False
-    bodies = [_body(r, ids) for r, ids in zip(requests, ids_of(requests), strict=True)]
+    bodies = [_body(r, ids) for r, ids in zip(requests, ids_of(model, requests), strict=True)]
     server = xllamacpp.Server(params)
     place = urlsplit(server.listening_address)
 
@@ -88,11 +87,11 @@ def bare(requests: list[Request], slots: int) -> Row:
     }
 
 
-def ours(requests: list[Request], slots: int) -> Row:
+def ours(name: str, requests: list[Request], slots: int) -> Row:
     """The provider as a run uses it: it takes as many rows at once as it has slots."""
 
     async def ask() -> Row:
-        values = {"provider": "llama_cpp", "model": MODEL, "context": CONTEXT, "slots": slots}
+        values = {"provider": "llama_cpp", "model": name, "context": CONTEXT, "slots": slots}
         model = create_chat_model({**values, "batch": BATCH, "threads": THREADS})
         model._worker = _Worker(str(model.path), model.settings)
         began = time.monotonic()
@@ -111,31 +110,31 @@ def ours(requests: list[Request], slots: int) -> Row:
     return asyncio.run(ask())
 
 
-def ceiling(requests: list[Request], slots: int, one: Row) -> Row:
+def ceiling(model: str, requests: list[Request], slots: int, one: Row) -> Row:
     """(c): seconds of all rows, from a few groups of rows at lock step."""
-    ids = ids_of(requests)
+    ids = ids_of(model, requests)
     pairs = enumerate(zip(*ids, strict=False))
     end = next(i for i, column in pairs if len(set(column)) > 1)
     shared = ids[0][:end]
     read = round(statistics.mean(len(row) for row in ids) - len(shared))
     written = round(one["written"] / len(requests))
-    loop = Lockstep(catalogue.get(MODEL).gguf, slots, CONTEXT, BATCH, THREADS)
+    loop = Lockstep(catalogue.get(model).gguf, slots, CONTEXT, BATCH, THREADS)
     first = loop.prefix(shared)
-    group = statistics.median(loop.rows(read, written) for _ in range(max(3, 24 // slots)))
+    group = statistics.median(loop.rows(read, written) for _ in range(max(3, 8 // slots)))
     count = len(requests)
     seconds = first + group * count / slots
     return {"seconds": seconds, "read": len(shared) + read * count, "written": written * count}
 
 
-def measured(name: str, requests: list[Request], kept: Path) -> Row:
+def measured(name: str, model: str, requests: list[Request], kept: Path) -> Row:
     """One line of the table, from its file if there is one."""
-    path = kept / f"{name.replace(' ', '-')}-{len(requests)}.json"
+    path = kept / f"{model}-{name.replace(' ', '-')}-{len(requests)}.json"
     if not path.is_file():
         kind, slots = name.split()
         if kind == "ceiling":
-            row = ceiling(requests, int(slots), measured("bare 1", requests, kept))
+            row = ceiling(model, requests, int(slots), measured("bare 1", model, requests, kept))
         else:
-            row = {"bare": bare, "fiatkit": ours}[kind](requests, int(slots))
+            row = {"bare": bare, "fiatkit": ours}[kind](model, requests, int(slots))
         path.write_text(json.dumps(row), encoding="utf-8")
     found: Row = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -143,6 +142,7 @@ def measured(name: str, requests: list[Request], kept: Path) -> Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--slots", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--only", help="measure one line, for example 'fiatkit 8', and stop")
@@ -152,10 +152,14 @@ def main() -> None:
     given.kept.mkdir(parents=True, exist_ok=True)
     requests = requests_of(given.rows)
     if given.only:
-        row = measured(given.only, requests, given.kept)
+        row = measured(given.only, given.model, requests, given.kept)
         print(f"{given.only}: {len(requests) / row['seconds']:.3f} rows/s", flush=True)
         return
-    one = measured("bare 1", requests, given.kept)
+
+    def line(kind: str, slots: int) -> Row:
+        return measured(f"{kind} {slots}", given.model, requests, given.kept)
+
+    one = line("bare", 1)
     print("| | slots | rows/s | against (a) | against (c) | read, written a row | as (a) |")
     print("|---|---|---|---|---|---|---|")
     lines = [("(a) one call a row", "bare", 1), ("fiatkit", "fiatkit", 1)]
@@ -164,8 +168,8 @@ def main() -> None:
         lines += [("(c) batched-bench's loop", "ceiling", slots)]
     count = len(requests)
     for label, kind, slots in lines:
-        row = measured(f"{kind} {slots}", requests, given.kept)
-        top = measured(f"ceiling {slots}", requests, given.kept)["seconds"] / row["seconds"]
+        row = line(kind, slots)
+        top = line("ceiling", slots)["seconds"] / row["seconds"]
         same = [a == b for a, b in zip(row.get("texts", []), one["texts"], strict=False)]
         shown = f"{sum(same) / count:.0%}" if same else "-"
         tokens = f"{row['read'] / count:.0f}, {row['written'] / count:.0f}"

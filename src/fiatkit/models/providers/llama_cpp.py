@@ -1,8 +1,9 @@
 """A large model in process: llama.cpp in a worker child that owns the cores.
 
-Several rows are written at once, one in each slot. The prefix that all rows share stays in the KV
-cache of every slot: each row computes only its own tokens. Slots that start cold would each read
-the prefix anew, so the first row runs alone, and its slot's state is copied to the others.
+A row is written in a slot. The prefix that all rows share stays in the slot's KV cache: each row
+computes only its own tokens (measured 5 to 6 times faster than reading the prefix again). Where
+there are several slots, each would read the prefix once more, so the first row runs alone and its
+slot's state is copied to the others.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Settings(Strict):
     provider: str = "llama_cpp"
     model: str
     context: int = Field(default=4096, ge=256)
-    slots: int = Field(default=8, ge=1, le=64)
+    slots: int = Field(default=1, ge=1, le=64)
     threads: int | None = Field(default=None, ge=1)
     batch: int = Field(default=512, ge=32)
     gpu_layers: int = 0
