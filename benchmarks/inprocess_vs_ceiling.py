@@ -26,7 +26,7 @@ from _llama_decode import Lockstep
 
 from fiatkit.config import DataSettings
 from fiatkit.models import catalogue, create_chat_model
-from fiatkit.models.providers.llama_cpp import Settings, _body, _Worker
+from fiatkit.models.providers.llama_cpp import Settings, Worker, _body
 from fiatkit.reasoning import rationale_request
 from fiatkit.records import Request
 from fiatkit.tasks import load_data, load_task
@@ -47,7 +47,7 @@ def requests_of(count: int) -> list[Request]:
 
 def ids_of(model: str, requests: list[Request]) -> list[list[int]]:
     path = catalogue.get(model).gguf
-    worker = _Worker(str(path), Settings(model=model, context=CONTEXT, slots=1))
+    worker = Worker(str(path), Settings(model=model, context=CONTEXT, slots=1))
     try:
         return [worker.prompt_ids(request) for request in requests]
     finally:
@@ -93,7 +93,7 @@ def ours(name: str, requests: list[Request], slots: int) -> Row:
     async def ask() -> Row:
         values = {"provider": "llama_cpp", "model": name, "context": CONTEXT, "slots": slots}
         model = create_chat_model({**values, "batch": BATCH, "threads": THREADS})
-        model._worker = _Worker(str(model.path), model.settings)
+        model._worker = Worker(str(model.path), model.settings)
         began = time.monotonic()
         try:
             answers = await asyncio.gather(*(model.complete(request) for request in requests))
