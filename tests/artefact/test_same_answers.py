@@ -1,4 +1,7 @@
-"""50 rows of SIB-200 get the same answers from fiatkit, plain peft, merged transformers, and GGUF.
+"""50 rows of SIB-200 get the same answers from fiatkit, plain peft and merged transformers.
+
+llama.cpp does not weigh whole labels but writes greedily under a grammar, which is another way to
+answer (docs/log.md): there F16 is held to F32, and how often it agrees with fiatkit is printed.
 
 Minutes: python -m pytest -m slow tests/artefact/test_same_answers.py
 """
@@ -97,5 +100,6 @@ def compare(model: Path, rows: Path, folder: Path) -> dict[str, int]:
         for way, answers in found.items()
     }
     print(same, dict(Counter(ours)))
-    assert all(count >= ROWS - 1 for way, count in same.items() if way != "q8_0"), same
+    assert same["peft"] >= ROWS - 1 and same["merged"] >= ROWS - 1
+    assert sum(a == b for a, b in zip(found["f32"], found["f16"], strict=True)) >= ROWS - 1
     return same
