@@ -66,7 +66,9 @@ def test_I15_without_it_the_row_is_skipped(run_folder: Path) -> None:
     rows = (run_folder / "rows.csv").read_text().splitlines()
     few = [line.replace(" and so on", "") if i % 2 else line for i, line in enumerate(rows)]
     (run_folder / "rows.csv").write_text("\n".join(few) + "\n")
-    config = read_config(path).model_copy(update={"out": run_folder / "out"})
+    config = read_config(path)
+    few_a_step = config.tuning.model_copy(update={"batch_rows": 4})
+    config = config.model_copy(update={"out": run_folder / "out", "tuning": few_a_step})
     compare(make_plan(config), Told())
     place = run_folder / "out" / "cells" / "instruct-n8-s0"
     counts = json.loads((place / "cell.json").read_text())["counts"]
