@@ -144,6 +144,9 @@ def read_jsonl(path: Path) -> Iterator[Any]:
 
 def similar_file(path: Path) -> str:
     """'Did you mean "x"?' for a file that is not there, if its folder has one of a near name."""
-    if path.exists() or not path.parent.is_dir():
+    try:
+        if path.exists() or not path.parent.is_dir():
+            return ""
+        return did_you_mean(path.name, (other.name for other in path.parent.iterdir()))
+    except OSError:  # such as a name that is too long
         return ""
-    return did_you_mean(path.name, (other.name for other in path.parent.iterdir()))

@@ -81,6 +81,11 @@ def _read(path: Path) -> tuple[Any, yaml.Node | None]:
         return (None if node is None else loader.construct_document(node)), node
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f'"{path}" is not valid YAML{_yaml_problem(error)}.') from None
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        # What looks like a number or a date and is none, such as 2020-13-45.
+        raise SettingsError(
+            f'"{path}" holds a value that YAML cannot read: {error}.', "Put it into quotes."
+        ) from None
 
 
 def _values(node: yaml.Node, known: dict[int, int]) -> int:

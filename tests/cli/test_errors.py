@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.command import run
+from tests.command import fiat, run
 
 from fiatkit.config import read_config
 from fiatkit.experiment import make_plan
@@ -146,3 +146,13 @@ def test_report_of_a_folder_without_a_run(folder: Path) -> None:
 
 def test_store_that_does_not_exist(folder: Path) -> None:
     assert "nowhere.sqlite" in mistake(folder, "store", "status", "--store", "nowhere.sqlite")
+
+
+def test_a_value_that_looks_like_a_date_and_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("version: 1\ntitle: 2020-13-45\n")
+    told = fiat(tmp_path, "doctor", "run.yaml", code=2)
+    assert "month must be in 1..12" in told and "quotes" in told
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    assert "File name too long" in fiat(tmp_path, "doctor", "x" * 300 + ".yaml", code=2)

@@ -20,7 +20,7 @@ import pyarrow.parquet
 import pytest
 
 from fiatkit.data import iter_rows, read_rows
-from fiatkit.data.source import MAX_ROW
+from fiatkit.data.source import MAX_ROW, Source
 from fiatkit.errors import DataError, SettingsError, UsageError
 from fiatkit.settings import parse
 from fiatkit.tasks import DataSettings, DataSplits, Task, load_data, load_queries
@@ -465,3 +465,10 @@ def test_I21_groups_of_a_file_never_cross_its_splits(tmp_path: Path) -> None:
     groups = [{e.group for e in rows} for rows in (data.train, data.dev, data.test)]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 20
     assert [len(data.dev), len(data.test)] == [20, 30]
+
+
+def test_I08_utf_16_without_its_mark_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes("id,text\n1,one\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match="cannot be read as utf-16"):
+        list(Source(path, encoding="utf-16").lines())

@@ -1,6 +1,7 @@
 """What `fiat init` proposes for files of many shapes, and that the written task reads them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from fiatkit.data import Row, read_rows
-from fiatkit.errors import UnknownNameError, UsageError
+from fiatkit.errors import DataError, UnknownNameError, UsageError
 from fiatkit.settings import parse
 from fiatkit.tasks import Task, load_examples, template_names
 from fiatkit.tasks.propose import Proposal, propose
@@ -253,3 +254,20 @@ def test_the_commented_exemplar_can_teach(kind: str) -> None:
     assert task.problem_of(exemplar) == ""
     assert set(exemplar.fields) == {"Satz_A", "Satz_B"}
     assert exemplar.held_out == {"Nr": ["17"]}
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "told"),
+    [
+        (["a\nb", "fine"], "single_label", "with a line break or a control character"),
+        (["a\x01", "fine"], "single_label", "with a line break or a control character"),
+        ([], "ner", "holds an entity"),
+    ],
+)
+def test_answers_that_no_instruction_could_name_are_refused(
+    labels: list[str], kind: str, told: str
+) -> None:
+    found = look(rows(text=sentence, about=lambda i: "ab"[i % 2]))
+    proposal = replace(found, labels=tuple(labels), kind=kind)
+    with pytest.raises(DataError, match=told):
+        task_yaml(proposal, "odd", "odd.csv")

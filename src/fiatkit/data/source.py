@@ -117,6 +117,11 @@ class Source:
                 yield io.TextIOWrapper(raw, encoding, newline=newline)
         except UnicodeDecodeError:
             raise self._undecodable(encoding, mark) from None
+        except UnicodeError as error:  # such as UTF-16 without its byte-order mark
+            raise DataError(
+                f'"{self.path}" cannot be read as {encoding}: {error}.',
+                "Name the order of bytes, utf-16-le or utf-16-be, or another encoding.",
+            ) from None
 
     @contextlib.contextmanager
     def _bytes(self) -> Iterator[BinaryIO]:

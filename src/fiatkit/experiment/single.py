@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -18,12 +17,13 @@ from fiatkit.config import RunConfig
 from fiatkit.errors import ArtefactError, DataError, UsageError
 from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, Plan, make_plan
+from fiatkit.experiment.predictions import read_predictions
 from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.scores import large_identity, score, to_keep
 from fiatkit.experiment.tuned import checkpoints_of, preparation, tune_recipe
 from fiatkit.experiment.usable import check_dev, check_size, no_better, refuse_no_better
-from fiatkit.files import check_writable, locked, read_jsonl
+from fiatkit.files import check_writable, locked
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, Reasoner, Shard
 from fiatkit.reasoning.batch import BatchTally
@@ -278,7 +278,7 @@ def evaluate_file(
     """
     task = load_task(task_name)
     examples = load_examples(task, gold, encoding)
-    found = _read_predictions(predictions)
+    found = read_predictions(predictions)
     unknown = sorted(set(found) - {e.id for e in examples})
     if unknown:
         raise DataError(
@@ -292,31 +292,3 @@ def evaluate_file(
 
 def _absent(example: Example) -> Prediction:
     return Prediction(example.id, None, "failed:no_prediction")
-
-
-def _read_predictions(path: Path) -> dict[str, Prediction]:
-    found: dict[str, Prediction] = {}
-    try:
-        for number, value in enumerate(read_jsonl(path), 1):
-            if not isinstance(value, dict) or "id" not in value:
-                raise DataError(
-                    f'"{path}", row {number}: no field "id".', "Predictions are matched by id."
-                )
-            if not value.keys() & {"answer", "prediction", "status"}:
-                raise DataError(
-                    f'"{path}", row {number}: no field "answer"; there are {", ".join(value)}.',
-                    'A row is {"id": ..., "answer": ...}; an answer of null is a row that failed.',
-                )
-            answer = value.get("answer", value.get("prediction"))
-            status = value.get("status") or ("ok" if answer is not None else "failed:no_answer")
-            found[str(value["id"])] = Prediction(
-                str(value["id"]),
-                None if answer is None else str(answer),
-                status,
-                value.get("probabilities"),
-                value.get("text") or "",
-                value.get("fallback") or "",
-            )
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f'Cannot read "{path}": {error}.') from None
-    return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import yaml
 
+from fiatkit.errors import DataError
 from fiatkit.tasks.load import template_task
 from fiatkit.tasks.propose import Proposal
 from fiatkit.tasks.task import Task
@@ -43,7 +45,11 @@ def task_yaml(proposal: Proposal, name: str, source: str) -> str:
         proposal: what the columns are.
         name: the task's name.
         source: name of the user's file, for the first line.
+
+    Raises:
+        DataError: an answer that no instruction could name.
     """
+    _check_answers(proposal)
     task = template_task(proposal.kind)
     titles = _titles(proposal)
     parts = [
@@ -72,6 +78,23 @@ def task_yaml(proposal: Proposal, name: str, source: str) -> str:
         *(f"# {line}\n" for line in _sample(_marker(task, proposal), proposal)),
     ]
     return "".join(parts)
+
+
+def _check_answers(proposal: Proposal) -> None:
+    """Refuse labels with a line break or a control character, and entities that are none."""
+    unseen = ("Cc", "Zl", "Zp")
+    odd = [a for a in proposal.labels if any(unicodedata.category(c) in unseen for c in a)]
+    if odd:
+        raise DataError(
+            f'The column "{proposal.target}" holds the label {odd[0]!r}, with a line break or a '
+            "control character, which no model could copy.",
+            "Mend these rows, or name another column with --target.",
+        )
+    if proposal.kind == "ner" and not proposal.labels:
+        raise DataError(
+            f'No row of the column "{proposal.target}" holds an entity: LABEL: words.',
+            "Name another column with --target, or another kind with --kind.",
+        )
 
 
 def _sample(marker: str, proposal: Proposal) -> Iterator[str]:
