@@ -174,7 +174,7 @@ class Prediction:
     `probabilities` maps each label to its probability, for tasks with a label set scored by the
     small model. `text` is the answer as written, before parsing. `fallback` is empty, or says why
     the answer was given without a rationale, as "rationale_truncated". `cut` tokens of a field
-    were left out, as `truncate` allows.
+    were left out, as `truncate` allows, and `rationale_cut` tokens of the rationale.
     """
 
     query_id: str
@@ -184,6 +184,7 @@ class Prediction:
     text: str = ""
     fallback: str = ""
     cut: int = 0
+    rationale_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -237,10 +238,14 @@ def test_every_metric_recomputed_row_by_row_equals_its_weighted_form(name: str) 
         for i, r in enumerate(rows)
         for copy in range(weights[i])
     ]
-    from fiatkit.metrics._intervals import _Measure
+    from fiatkit.metrics._measure import Measure
+    from fiatkit.metrics._resampling import groups_of
 
-    measure = _Measure(name, rows, list("abc"))
-    got = measure.macro(weights[None, :].astype(float))[0]
+    rows = [
+        ScoredRow(replace(r.example, group=f"g{i:02}"), r.prediction) for i, r in enumerate(rows)
+    ]
+    measure = Measure(name, rows, groups_of(rows), list("abc"))
+    got = measure.scores(weights[None, :].astype(float))[1][0]
     assert got == pytest.approx(metrics.corpus(name, repeated, list("abc")))
 
 
@@ -260,13 +265,17 @@ def test_memory_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_languages_are_strata_unless_groups_cross_them() -> None:
-    from fiatkit.metrics._resampling import resampled
+    from fiatkit.metrics._resampling import groups_of, resampled
+
+    def drawn(rows: list[ScoredRow]) -> np.ndarray:
+        groups = groups_of(rows)
+        return next(resampled(groups, 50, 0))[:, groups.of_row]
 
     apart = [spoken(i, True, ["sw", "yo"][i % 2]) for i in range(10)]
-    weights = next(resampled(apart, 50, 0))
+    weights = drawn(apart)
     assert (weights[:, ::2].sum(axis=1) == 5).all(), "each language keeps its groups"
     crossing = [spoken(i, True, ["sw", "yo"][i % 2], f"g{i // 2}") for i in range(10)]
-    weights = next(resampled(crossing, 50, 0))
+    weights = drawn(crossing)
     assert (weights[:, ::2] == weights[:, 1::2]).all(), "rows of a group stay together"
 
 
@@ -314,17 +323,18 @@ def test_seeds_are_a_second_level() -> None:
     """Two seeds far apart widen the interval; paired seeds share what the seed decides."""
     good = [spoken(i, i % 10 < 9, "") for i in range(200)]
     bad = [spoken(i, i % 10 < 5, "") for i in range(200)]
-    both = metrics.difference("accuracy", [good, bad], [good, bad], ["a", "b"], paired_seeds=True)
+    both = metrics.difference("accuracy", [good, bad], [good, bad], ["a", "b"])
     assert both is not None
     assert (both.value, both.low, both.high) == (0, 0, 0)
-    free = metrics.difference("accuracy", [good, bad], [good, bad], ["a", "b"])
-    assert free is not None
-    assert free.low < -30 and free.high > 30
-    low, high = metrics.spread("accuracy", [good, bad], ["a", "b"])
-    assert low is not None and high is not None
-    assert low < 60 and high > 80
+    one = metrics.difference("accuracy", [good, good], [bad], ["a", "b"])
+    two = metrics.difference("accuracy", [good, bad], [bad], ["a", "b"])
+    assert one is not None and two is not None
+    assert one.low > 30 and two.low == -100, "two seeds that differ say little of the next one"
+    score = metrics.resample("accuracy", [good, bad], ["a", "b"]).score([0, 1])
+    assert score.low is not None and score.high is not None
+    assert score.low < 60 and score.high > 80
     with pytest.raises(DataError, match="cannot be paired"):
-        metrics.difference("accuracy", [good, bad], [good], ["a", "b"], paired_seeds=True)
+        metrics.difference("accuracy", [good, bad], [good, bad, bad], ["a", "b"])
 
 
 def test_rows_of_one_id_but_other_targets_are_refused() -> None:

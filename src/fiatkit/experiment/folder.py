@@ -101,7 +101,12 @@ def _test_row(example: Example, rationales: Mapping[str, Rationale]) -> dict[str
         "references": list(example.references),
         "rationale": None
         if rationale is None
-        else {"text": rationale.text, "answer": rationale.answer, "status": rationale.status},
+        else {
+            "text": rationale.text,
+            "answer": rationale.answer,
+            "status": rationale.status,
+            "tokens": rationale.usage.completion_tokens,
+        },
     }
 
 
@@ -141,6 +146,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "text": p.text,
                 "fallback": p.fallback,
                 "cut": p.cut,
+                "rationale_cut": p.rationale_cut,
             }
             for p in predictions
         ),

@@ -7,6 +7,7 @@ The pooled cells are scored on all rows together and clustered by group, like an
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def _predictions(place: Path) -> list[Prediction]:
             v["text"],
             v.get("fallback", ""),
             v.get("cut", 0),
+            v.get("rationale_cut", 0),
         )
         for v in read_jsonl(place / "predictions.jsonl")
     ]
@@ -93,6 +95,17 @@ def _record(plan: Plan, cell: Cell, records: Sequence[dict[str, Any]]) -> dict[s
         "label": records[0]["label"],
         "train_groups": records[0]["train_groups"],
         "usage": usage,
+        "test_usage": usage | {"seconds": share * seconds["rationales"]},
+        "tokens": _tokens(records),
         "seconds": seconds | {"rationales": share * seconds["rationales"]},
         "notes": notes,
     }
+
+
+def _tokens(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """The folds' counts by language, added up: each has test rows of its own."""
+    found: dict[str, Counter[str]] = {}
+    for record in records:
+        for language, counts in record.get("tokens", {}).items():
+            found.setdefault(language, Counter()).update(counts)
+    return {language: dict(counts) for language, counts in found.items()}

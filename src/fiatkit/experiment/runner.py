@@ -175,6 +175,7 @@ def _large_cell(plan: Plan, cell: Cell, reasoner: Reasoner, rationales: Rational
         "label": recipe.label,
         "train_groups": None,
         "usage": usage,
+        "test_usage": usage | {"seconds": sum(r.seconds for r in used)},
         "seconds": {"rationales": sum(r.seconds for r in used), "tuning": 0.0, "prediction": 0.0},
     }
     finish_cell(plan, cell, large_answers(queries, rationales, held), record)
@@ -190,6 +191,8 @@ def _tuned(plan: Plan, cell: Cell, rationales: Rationales, progress: Progress, t
     calls = [rationales[query.id] for query in used]
     record["usage"] = usage_of(calls)
     record["seconds"]["rationales"] = sum(r.seconds for r in calls)
+    test = [rationales[e.id] for e in plan.data.test] if used else []
+    record["test_usage"] = usage_of(test) | {"seconds": sum(r.seconds for r in test)}
     finish_cell(plan, cell, predictions, record)
     shutil.rmtree(checkpoint_folder(plan, cell), ignore_errors=True)
 

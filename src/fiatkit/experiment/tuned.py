@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def tuned_cell(
         "best_epoch": result.best_epoch,
         "seconds": {"rationales": 0.0, "tuning": result.seconds, "prediction": seconds},
         "tuned_tokens": result.tokens,
+        "tokens": tokens_by_language(predictor.small, plan.data.test),
         "environment": result.environment,
         "no_better": no_better(plan, train, result.best_score),
         "notes": notes,
@@ -152,6 +154,20 @@ def serving(recipe: Recipe, settings: TuningSettings) -> str:
     method = registry.get("tuning.methods", str(recipe.tuned_by(settings).method))
     told = method.serving(settings)
     return f"{told[:1].upper()}{told[1:]}." if told else ""
+
+
+def tokens_by_language(small: SmallModel, rows: Sequence[Example]) -> dict[str, dict[str, int]]:
+    """What the small model's tokenizer makes of the rows' fields, for each language: rows,
+    characters, words between blanks, tokens."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        counts = found.setdefault(row.query.language, Counter(rows=0))
+        counts["rows"] += 1
+        for text in row.query.fields.values():
+            counts["characters"] += len(text)
+            counts["words"] += len(text.split())
+            counts["tokens"] += small.count_tokens(text)
+    return {language: dict(counts) for language, counts in found.items()}
 
 
 def cut_notes(predictions: Sequence[Prediction]) -> list[str]:

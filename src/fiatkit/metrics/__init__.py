@@ -1,4 +1,4 @@
-"""Scores of predictions against targets, all 0 to 100, with intervals clustered by group.
+"""Scores of predictions against targets, all 0 to 100, with intervals and tests by whole groups.
 
 A file of this room is a metric. It has a `LABEL` and one of
 
@@ -10,22 +10,39 @@ and may have `defined(rows, labels)`, whether a recipe gives what the metric nee
 `detail(rows, labels)`, what must be printed with the score.
 """
 
-from fiatkit.metrics._intervals import (
+from fiatkit.metrics._halves import Halves, halves
+from fiatkit.metrics._interval import Estimate
+from fiatkit.metrics._measure import row_values
+from fiatkit.metrics._permutation import Permutation, permutation_test, permutation_tests
+from fiatkit.metrics._scores import (
     Difference,
+    Resampled,
     corpus,
     difference,
     evaluate,
     label_of,
-    row_values,
-    spread,
+    ratio,
+    resample,
 )
+from fiatkit.metrics._tests import McNemar, holm, mcnemar
 
 __all__ = [
     "Difference",
+    "Estimate",
+    "Halves",
+    "McNemar",
+    "Permutation",
+    "Resampled",
     "corpus",
     "difference",
     "evaluate",
+    "halves",
+    "holm",
     "label_of",
+    "mcnemar",
+    "permutation_test",
+    "permutation_tests",
+    "ratio",
+    "resample",
     "row_values",
-    "spread",
 ]

@@ -181,6 +181,10 @@ class SmallModel:
         gap = "" if self.has_template else self.network.gap
         return (*self._literal(gap + text), self.stop_id)
 
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text is, by itself and as literal text."""
+        return len(self._literal(text))
+
     # -- ids to scores and texts -----------------------------------------------------------------
 
     @property

@@ -156,7 +156,9 @@ class Predictor:
         for start in range(0, len(ready), TOGETHER):
             some = ready[start : start + TOGETHER]
             for encoded, prediction in zip(some, answer(some), strict=True):
-                found[encoded.query_id] = replace(prediction, cut=encoded.field_cut)
+                found[encoded.query_id] = replace(
+                    prediction, cut=encoded.field_cut, rationale_cut=encoded.cut
+                )
             if on_progress:
                 on_progress(len(found))
         return [replace(found[q.id], fallback=fallbacks.get(q.id, "")) for q in queries]

@@ -103,7 +103,12 @@ def _values(run: Run, rows: Sequence[ScoredRow]) -> list[float]:
     return [float(value) for value in values]
 
 
-def _large_values(run: Run) -> dict[str, float]:
+def values_of(run: Run, cell: CellResult) -> list[float]:
+    """Each row's value in a cell, 0 to 100, in the order of the test rows."""
+    return _values(run, run.scored(cell))
+
+
+def large_values(run: Run) -> dict[str, float]:
     """The value of the answer that each rationale names."""
     rows = [
         ScoredRow(
@@ -126,7 +131,7 @@ def rationale_facts(run: Run) -> RationaleFacts | None:
     known = [row.rationale for row in run.rows if row.rationale is not None]
     if not known:
         return None
-    values = _large_values(run)
+    values = large_values(run)
     answered = {row.id for row in run.rows if row.rationale and row.rationale.answer is not None}
     sets = {
         "the right answer": {i for i, value in values.items() if value >= RIGHT},
@@ -163,7 +168,7 @@ def choose_rows(run: Run, shown: int = SHOWN) -> list[Kind]:
     """A seeded sample of rows, at least some of each way in which they went."""
     cells = last_cells(run)
     values = {cell.recipe: _values(run, run.scored(cell)) for cell in cells}
-    large = _large_values(run)
+    large = large_values(run)
     kinds: dict[str, list[Shown]] = {}
     for index, row in enumerate(run.rows):
         answers = [_answer(cell, row, values[cell.recipe][index]) for cell in cells]

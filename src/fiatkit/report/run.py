@@ -73,6 +73,7 @@ class StoredRationale(_Stored):
     text: str
     answer: str | None
     status: str
+    tokens: int | None = None
 
 
 class TestRow(_Stored):
@@ -90,12 +91,23 @@ class TestRow(_Stored):
 
 
 class CellUsage(_Stored):
-    """Calls and tokens of the large model behind a cell."""
+    """Calls and tokens of the large model behind a cell, or behind its test rows alone."""
 
     calls: int
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+    follow_up_calls: int = 0
+    seconds: float | None = None
+
+
+class TokenCount(_Stored):
+    """What the small model's tokenizer makes of the fields of a language's test rows."""
+
+    rows: int
+    characters: int
+    words: int
+    tokens: int
 
 
 class CellRecord(_Stored):
@@ -110,6 +122,8 @@ class CellRecord(_Stored):
     scores: dict[str, Score]
     counts: dict[str, int] = {}
     usage: CellUsage
+    test_usage: CellUsage | None = None
+    tokens: dict[str, TokenCount] = {}
     seconds: dict[str, float] = {}
     notes: list[str] = []
 
@@ -149,6 +163,8 @@ class StoredPrediction(_Stored):
     probabilities: dict[str, float] | None = None
     text: str = ""
     fallback: str = ""
+    cut: int = 0
+    rationale_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +260,14 @@ def _cell(folder: Path, ids: set[str]) -> CellResult:
     path = folder / "predictions.jsonl"
     predictions = {
         row.id: Prediction(
-            row.id, row.answer, row.status, row.probabilities, row.text, row.fallback
+            row.id,
+            row.answer,
+            row.status,
+            row.probabilities,
+            row.text,
+            row.fallback,
+            row.cut,
+            row.rationale_cut,
         )
         for row in _lines(StoredPrediction, path)
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from fiatkit import metrics
 from fiatkit.metrics import Difference
+from fiatkit.report.evidence import UNKNOWN, evidence
 from fiatkit.report.run import CellResult, Run
 
 RIVALS = ("instruct", "icl", "icl_constrained")
@@ -147,7 +148,7 @@ def _line(run: Run, cells: Sequence[CellResult], everything: Cells) -> Line:
     for record in records:
         failed.update({status: n for status, n in record.counts.items() if status != "ok"})
     score = _mean([s.value for s in scores]) if whole else None
-    low, high = _interval(run, cells, score)
+    own = evidence(run).score(_key(cells)) if score is not None else UNKNOWN
     names = scores[0].languages if whole else {}
     return Line(
         recipe=first.recipe,
@@ -157,8 +158,8 @@ def _line(run: Run, cells: Sequence[CellResult], everything: Cells) -> Line:
         train_groups=first.train_groups,
         seeds=len(cells),
         score=score,
-        low=low,
-        high=high,
+        low=own.low,
+        high=own.high,
         others={
             name: _mean([r.scores[name].value if name in r.scores else None for r in records])
             for name in run.info.task.metrics
@@ -187,19 +188,6 @@ def _only_answer(run: Run, cell: CellResult) -> str | None:
     return answers.pop() if len(answers) == 1 and len(targets) > 1 else None
 
 
-def _interval(
-    run: Run, cells: Sequence[CellResult], score: float | None
-) -> tuple[float | None, float | None]:
-    """One seed: the cell's own interval. Several: groups and seeds resampled together."""
-    if score is None:
-        return None, None
-    if len(cells) == 1:
-        own = cells[0].record.scores[run.primary]
-        return own.low, own.high
-    rows = [run.scored(cell) for cell in cells]
-    return metrics.spread(run.primary, rows, run.labels, averaged=run.info.task.averaged)
-
-
 def _rival(name: str, cell: CellResult, everything: Cells) -> Sequence[CellResult]:
     """The cells to compare with: of the same size, or of the rival's only one."""
     record = cell.record
@@ -220,18 +208,17 @@ def _difference(
 ) -> Difference | None:
     if not rivals:
         return None
-    seeds = [cell.record.seed for cell in cells]
-    paired = None not in seeds and seeds == [cell.record.seed for cell in rivals]
-    ours = [run.scored(cell) for cell in cells]
-    theirs = [run.scored(cell) for cell in rivals]
-    return metrics.difference(
-        run.primary,
-        ours,
-        theirs,
-        run.labels,
-        averaged=run.info.task.averaged,
-        paired_seeds=paired,
-    )
+    found = evidence(run)
+    pair = found.pair(_key(cells), _key(rivals))
+    told = UNKNOWN if pair is None else found.difference(pair)
+    if told.value is None or told.low is None or told.high is None:
+        return None
+    groups = len({row.group for row in run.rows})
+    return Difference(told.value, told.low, told.high, len(run.rows), groups)
+
+
+def _key(cells: Sequence[CellResult]) -> tuple[str, int | None]:
+    return cells[0].recipe, cells[0].record.size
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

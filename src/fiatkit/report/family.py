@@ -1,0 +1,162 @@
+"""The comparisons that a report shows, as one family: each recipe against one of them.
+
+Paired on the same test rows and seeds, by whole groups; p-values by permutation, corrected for
+their number. docs/statistics.md says what each number means.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from fiatkit import metrics
+from fiatkit.metrics import Estimate, McNemar, Permutation
+from fiatkit.report.evidence import Evidence, Key, Pair, evidence, name_of, reference
+from fiatkit.report.run import Run
+
+LEVEL = 0.05
+Verdict = Literal["A better", "B better", "not distinguishable", "undefined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Recipe A (the reference) against recipe B on the same test rows.
+
+    Attributes:
+        a: A's name, `a_size` its training rows (None: it is not tuned).
+        b: B's name, `b_size` its training rows.
+        seeds: how many seeds are compared, the same on both sides.
+        difference: A's score less B's, with a 95 % interval over groups and seeds.
+        test: the paired permutation test over groups; None where a score is undefined.
+        p_holm: its p-value, corrected for the number of comparisons of the family.
+        mcnemar: McNemar's exact test; its `reason` says why where there is none.
+        tellable: the smallest true difference that these test rows and seeds find in 8 of 10
+            such comparisons; None where there is nothing to judge by.
+        verdict: who is better. Only where `p_holm` is at most 0.05 and the interval excludes
+            zero is one of them.
+    """
+
+    a: str
+    a_size: int | None
+    b: str
+    b_size: int | None
+    seeds: int
+    difference: Estimate
+    test: Permutation | None
+    p_holm: float | None
+    mcnemar: McNemar
+    tellable: float | None
+    verdict: Verdict
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both with their training rows, in words."""
+        return name_of((self.a, self.a_size)), name_of((self.b, self.b_size))
+
+    @property
+    def words(self) -> str:
+        """The verdict in words."""
+        ours, theirs = self.names
+        if self.verdict == "A better":
+            return f"{ours} is better than {theirs}"
+        if self.verdict == "B better":
+            return f"{theirs} is better than {ours}"
+        return f"{ours} and {theirs}: {self.verdict}"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All comparisons with the reference; `rows` and `groups` of the test set they were made on.
+
+    `least_p` is the smallest corrected p-value that the first of so many comparisons on so many
+    groups can have; where it is more than 0.05 nothing can be told, whatever the scores.
+    """
+
+    reference: str | None
+    metric: str
+    metric_label: str
+    level: float
+    rows: int
+    groups: int
+    least_p: float | None
+    comparisons: list[Comparison]
+
+    def of(self, recipe: str, size: int | None = None) -> Comparison | None:
+        """The comparison with a recipe, at the reference's size; default: at its largest."""
+        found = [c for c in self.comparisons if c.b == recipe and size in (None, c.a_size)]
+        return max(found, key=lambda c: c.a_size or 0, default=None)
+
+
+@functools.lru_cache(maxsize=4)
+def family(run: Run, against: str | None = None) -> Family:
+    """Compare every recipe with FIAT (or `against`) at the same size; floors are left out."""
+    found = evidence(run)
+    chosen = against or reference(found)
+    pairs = list(_pairs(found, chosen)) if chosen else []
+    sound = [p for p in pairs if found.resampled(p[2]) is not None]
+    tests = metrics.permutation_tests(
+        run.primary,
+        [(found.rows(pair.a), found.rows(pair.b)) for _, _, pair in sound],
+        run.labels,
+        averaged=run.info.task.averaged,
+    )
+    adjusted = metrics.holm([test.p if test else None for test in tests])
+    groups = len({row.group for row in run.rows})
+    return Family(
+        reference=chosen,
+        metric=run.primary,
+        metric_label=metrics.label_of(run.primary),
+        level=LEVEL,
+        rows=len(run.rows),
+        groups=groups,
+        least_p=min(1.0, len(sound) * max(2.0 ** (1 - groups), 1e-4)) if sound else None,
+        comparisons=[
+            _comparison(found, a, b, pair, test, p)
+            for (a, b, pair), test, p in zip(sound, tests, adjusted, strict=True)
+        ],
+    )
+
+
+def _pairs(found: Evidence, chosen: str) -> Iterator[tuple[Key, Key, Pair]]:
+    """The reference at each of its sizes beside every other recipe at that size, or at its only
+    one; largest size first."""
+    keys = sorted(found.lines, key=lambda key: -(key[1] or 0))
+    for ours in (key for key in keys if key[0] == chosen):
+        for theirs in found.lines:
+            recipe, size = theirs
+            if recipe == chosen or found.lines[theirs][0].record.is_floor:
+                continue
+            if size not in (None, ours[1]) and ours[1] is not None:
+                continue
+            pair = found.pair(ours, theirs)
+            if pair is not None:
+                yield ours, theirs, pair
+
+
+def _comparison(
+    found: Evidence, a: Key, b: Key, pair: Pair, test: Permutation | None, p: float | None
+) -> Comparison:
+    difference = found.difference(pair)
+    return Comparison(
+        a=a[0],
+        a_size=a[1],
+        b=b[0],
+        b_size=b[1],
+        seeds=max(len(pair.a), len(pair.b)),
+        difference=difference,
+        test=test,
+        p_holm=p,
+        mcnemar=metrics.mcnemar(found.run.primary, found.rows(pair.a), found.rows(pair.b)),
+        tellable=found.tellable(pair),
+        verdict=_verdict(difference, p),
+    )
+
+
+def _verdict(difference: Estimate, p: float | None) -> Verdict:
+    if difference.value is None or p is None:
+        return "undefined"
+    if p > LEVEL or not difference.excludes_zero:
+        return "not distinguishable"
+    return "A better" if difference.value > 0 else "B better"
