@@ -126,7 +126,7 @@ def fit(
     Args:
         config: a run file, or its keys and values.
         out: folder of the artefact; must not exist yet.
-        recipe: fiat, instruct, lora or finetune.
+        recipe: one of `fiat compare --list-recipes` that tunes a model.
         size: training rows; all there are by default.
         seed: of the subset and of the tuning.
         frames: tables in place of the files under `data`.

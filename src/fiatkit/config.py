@@ -16,7 +16,7 @@ from fiatkit.models import Device
 from fiatkit.models.cluster import RaySettings
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
-from fiatkit.recipes import NAMED, named
+from fiatkit.recipes import Writer, named
 from fiatkit.records import Side
 from fiatkit.settings import Strict, load, parse
 from fiatkit.tasks import DataSettings
@@ -54,10 +54,13 @@ class SmallSettings(Strict):
 
     Attributes:
         model: a name of the catalogue (`fiat models list`), a folder, or a hub id.
+        plain: its twin before instruction tuning, named likewise; without it, recipes that tune
+            the plain base are not run.
         device: cpu, cuda, one of several as cuda:1, mps, or auto for the best that is there.
     """
 
     model: str
+    plain: str | None = None
     device: Device = "auto"
 
 
@@ -73,7 +76,7 @@ class RunConfig(Strict):
         data: where the rows are.
         large: the model that writes rationales.
         small: the model that is tuned.
-        recipes: what is compared: icl, icl_constrained, lora, instruct, fiat, finetune.
+        recipes: what is compared: names of `fiat compare --list-recipes`.
         sizes: numbers of training rows; `all` is as many as are left beside dev and test rows.
         seeds: each recipe and size is tuned once with each of them.
         tuning: how the small model is tuned.
@@ -140,14 +143,25 @@ class RunConfig(Strict):
 
     def needs_large(self) -> bool:
         """Whether any recipe calls the large model."""
-        return any(NAMED[name].needs_rationales for name in self.recipes)
+        return any(named(name).writer == "large" for name in self.recipes)
+
+    def writer_values(self, writer: Writer) -> dict[str, Any]:
+        """The `large:` block of the model that writes; the small one writes as one in process."""
+        if writer == "large":
+            return self.large.values_for_provider()
+        return {
+            "provider": "transformers",
+            "model": self.small.model,
+            "device": self.small.device,
+        }
 
     def fingerprint(self) -> str:
-        """sha256 over all that a finished cell depends on beside its recipe, size and seed."""
+        """sha256 over all that a finished cell depends on beside its recipe, size, seed, and the
+        plain base."""
         free = {"recipes", "sizes", "seeds", "title", "out", "store", "max_failed", "concurrency"}
         free |= {"floors", "limits", "prices", "engine", "ray"}
         unused: dict[str, Any] = {**dict.fromkeys(free, True), "large": {"batch"}}
-        unused["tuning"] = {"checkpoint_every"}
+        unused |= {"tuning": {"checkpoint_every"}, "small": {"plain"}}
         values = self.model_dump(mode="json", exclude=unused)
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

@@ -11,7 +11,7 @@ from fiatkit.experiment.single import load_fitted
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, Reasoner
 from fiatkit.recipes import Recipe
-from fiatkit.recipes.predictor import Predictor, large_answers
+from fiatkit.recipes.predictor import Predictor, in_context_answers
 from fiatkit.records import Prediction, Query
 from fiatkit.tasks import Task, load_task
 
@@ -70,7 +70,7 @@ def test_A10_a_large_model_that_obeys_gives_no_answer_outside_the_set(tmp_path: 
     queries = [*attacked(["HACKED", "sports"]), *HONEST]
     with Reasoner(task, model, RationaleStore(tmp_path / "s.sqlite")) as reasoner:
         rationales = reasoner.expand(queries)
-    found = {p.query_id: p for p in large_answers(queries, rationales)}
+    found = {p.query_id: p for p in in_context_answers(queries, rationales)}
     assert {p.answer for p in found.values()} <= {*(task.labels or []), None}
     assert [found[query.id].answer for query in HONEST] == ["geography"] * len(HONEST)
 

@@ -12,7 +12,7 @@ from tests.end_to_end.conftest import RUN, TASK, rows
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "task.yaml").write_text(TASK)
     (tmp_path / "rows.csv").write_text(rows())
-    (tmp_path / "run.yaml").write_text(RUN.format(model="smollm2-135m"))
+    (tmp_path / "run.yaml").write_text(RUN.format(model="smollm2-135m", plain="smollm2-135m"))
     return tmp_path
 
 

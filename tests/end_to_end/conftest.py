@@ -25,7 +25,7 @@ large:
   provider: scripted
   answers: {{"sun|sol": "It is warm there.\\nAnswer: warm", "ice|hielo": "Answer: cold"}}
   default: "I cannot tell."
-small: {{model: {model}}}
+small: {{model: {model}, plain: {plain}}}
 recipes: [icl, lora, instruct, fiat, finetune]
 sizes: [8, 16]
 seeds: [0, 1]
@@ -45,9 +45,9 @@ def rows() -> str:
 
 
 @pytest.fixture
-def run_folder(tmp_path: Path, tiny_chat_model: Path) -> Path:
+def run_folder(tmp_path: Path, tiny_chat_model: Path, tiny_plain_model: Path) -> Path:
     """A folder with task.yaml, rows.csv and run.yaml on the tiny chat model."""
     (tmp_path / "task.yaml").write_text(TASK)
     (tmp_path / "rows.csv").write_text(rows())
-    (tmp_path / "run.yaml").write_text(RUN.format(model=tiny_chat_model))
+    (tmp_path / "run.yaml").write_text(RUN.format(model=tiny_chat_model, plain=tiny_plain_model))
     return tmp_path

@@ -31,7 +31,7 @@ def test_a_killed_workers_rows_run_elsewhere_and_the_store_is_the_same(
     pytest.importorskip("ray", reason='needs pip install "fiatkit[ray]"')
     (tmp_path / "task.yaml").write_text(TASK)
     (tmp_path / "rows.csv").write_text(rows())
-    (tmp_path / "run.yaml").write_text(RUN.format(model=tiny_chat_model))
+    (tmp_path / "run.yaml").write_text(RUN.format(model=tiny_chat_model, plain=tiny_chat_model))
     environment = os.environ | PATIENT | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.models.ray_child", str(tmp_path)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,16 @@ def read_run_file(
     store: Path | None = None,
     folds: int | None = None,
     truncate: Side | None = None,
+    recipes: Sequence[str] | None = None,
 ) -> RunConfig:
     """Read `path`; what else is given wins over the file.
 
     Raises:
         SettingsError: the file is wrong, or its data cannot be divided into folds.
+        UnknownNameError: there is no such recipe.
     """
     from fiatkit.config import read_config
+    from fiatkit.recipes import named
     from fiatkit.settings import parse
     from fiatkit.tasks import DataSettings
 
@@ -37,4 +41,6 @@ def read_run_file(
         updates["data"] = parse(DataSettings, values, f"{path} with --folds {folds}")
     if truncate is not None:
         updates["truncate"] = truncate
+    if recipes:
+        updates["recipes"] = [name for name in recipes if named(name)]
     return config.model_copy(update=updates)

@@ -19,7 +19,14 @@ from fiatkit.cli._spending import (
     with_flags,
 )
 
-RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
+RunFile = Annotated[Path | None, typer.Argument(metavar="RUN.yaml", help="The run file.")]
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", help="Run this in place of the file's recipes; may be repeated."),
+]
+ListRecipes = Annotated[
+    bool, typer.Option("--list-recipes", help="Explain each recipe in a line, and do no more.")
+]
 Out = Annotated[Path | None, typer.Option(help="Run folder; default: runs/<name of the run file>.")]
 Store = Annotated[
     Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
@@ -42,7 +49,9 @@ RequireBetter = Annotated[
 
 
 def run(
-    run_file: RunFile,
+    run_file: RunFile = None,
+    recipe: Recipes = None,
+    list_recipes: ListRecipes = False,
     out: Out = None,
     store: Store = None,
     folds: Folds = None,
@@ -69,19 +78,26 @@ def run(
 
     Example:  fiat compare examples/support_desk/run.yaml
     """
+    if list_recipes:
+        from fiatkit.cli._recipes import recipe_lines
+
+        typer.echo("\n".join(recipe_lines(run_file)))
+        return
     from fiatkit.cli._console import Bars, console, errors
     from fiatkit.cli._run_file import read_run_file
-    from fiatkit.errors import BudgetError
+    from fiatkit.errors import BudgetError, UsageError
     from fiatkit.experiment import compare, make_plan
     from fiatkit.experiment.estimate import estimate
 
-    config = read_run_file(run_file, out, store, folds, truncate)
+    if run_file is None:
+        raise UsageError("RUN.yaml is missing.", "`fiat init FILE` writes one from your rows.")
+    config = read_run_file(run_file, out, store, folds, truncate, recipe)
     limits = with_flags(
         config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
     )
     plan = make_plan(config.model_copy(update={"limits": limits}))
     plan = replace(plan, force_resume=force_resume, require_better=require_better)
-    for note in plan.data.notes:
+    for note in plan.notes:
         errors.print(note, markup=False, soft_wrap=True)
     errors.print(estimate(plan).sentence(), markup=False, soft_wrap=True)
     problem: BudgetError | None = None

@@ -20,7 +20,7 @@ from fiatkit.cli._spending import (
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
 Out = Annotated[Path, typer.Option(help="Folder of the artefact; must not exist yet.")]
-RecipeName = Annotated[str, typer.Option(help="fiat, instruct, lora or finetune.")]
+RecipeName = Annotated[str, typer.Option(help="One of `fiat compare --list-recipes` that tunes.")]
 Size = Annotated[int | None, typer.Option(help="Training rows; default: all there are.")]
 Seed = Annotated[int, typer.Option(help="Seed of the subset and of the tuning.")]
 Store = Annotated[

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,10 @@ from fiatkit.errors import FatalProviderError, FiatError
 from fiatkit.experiment.estimate import estimate
 from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, lay_out, problems
-from fiatkit.experiment.tuned import flaws_of, serving
+from fiatkit.experiment.runnable import why_not
+from fiatkit.experiment.tuned import base_of, flaws_of, serving
 from fiatkit.models.protocol import NeedsKey
-from fiatkit.recipes import NAMED
+from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor, small_prompt, training_pairs
 from fiatkit.records import Example, Rationale
 
@@ -72,7 +73,7 @@ def _data(plan: Plan) -> Iterator[Finding]:
         if plan.task.language:
             told += f", {len(languages)} languages"
         yield Finding("ok" if rows else "note", told)
-    for note in plan.data.notes:
+    for note in plan.notes:
         yield Finding("note", note)
     if plan.task.choices:
         counts = Counter(row.target for row in plan.data.train)
@@ -128,31 +129,38 @@ def _folder(config: RunConfig) -> Iterator[Finding]:
 def _disk(plan: Plan) -> Iterator[Finding]:
     free = shutil.disk_usage(_place(plan.config)).free
     cells = [cell for part in plan.parts for cell in part.cells]
-    tuned = sum(1 for cell in cells if not cell.is_floor and NAMED[cell.recipe].tune)
-    full = sum(1 for cell in cells if cell.recipe == "finetune")
-    need = 30e6 * (tuned - full) + 1.2e9 * full + 20e3 * len(plan.queries_for_large())
+    tuned = sum(1 for cell in cells if cell.is_tuned)
+    full = sum(1 for c in cells if c.is_tuned and named(c.recipe).method == "full")
+    need = 30e6 * (tuned - full) + 1.2e9 * full + 20e3 * len(plan.queries_for("large"))
     kind: Literal["ok", "problem"] = "ok" if free > need else "problem"
     yield Finding(kind, f"disk: {free / 1e9:.1f} GB free, about {need / 1e9:.2f} GB needed")
 
 
 def _small(config: RunConfig, plan: Plan | None) -> Iterator[Finding]:
     """The small model, tokens of what it will read, and what would be cut or skipped."""
-    tuned = [NAMED[name] for name in config.recipes if NAMED[name].tune]
-    if not tuned:
-        return
-    yield _package("torch", "local")
+    recipes = dict.fromkeys(map(named, config.recipes))
+    tuned = [recipe for recipe in recipes if recipe.tune and not why_not(config, recipe)]
+    if tuned:
+        yield _package("torch", "local")
+    for base in dict.fromkeys(recipe.base for recipe in tuned):
+        yield from _base(config, plan, [recipe for recipe in tuned if recipe.base == base])
+
+
+def _base(config: RunConfig, plan: Plan | None, tuned: Sequence[Recipe]) -> Iterator[Finding]:
+    """The small model that these recipes tune, and what it will read."""
     from fiatkit.models import catalogue
     from fiatkit.models.local import SmallModel
 
-    name = config.small.model
+    name = base_of(config, tuned[0])
+    called = "plain base" if tuned[0].base == "plain" else "small model"
     if name in catalogue.names() and not catalogue.is_cached(name):
-        yield Finding("note", f'small model "{name}" is not here yet: fiat models get {name}')
+        yield Finding("note", f'{called} "{name}" is not here yet: fiat models get {name}')
         return
     if plan is None:
         catalogue.check_name(name)
         return
     small = SmallModel.load(name, device=config.small.device)
-    yield Finding("ok", f"small model: {name}, context {small.context} tokens")
+    yield Finding("ok", f"{called}: {name}, context {small.context} tokens")
     for told in dict.fromkeys(serving(recipe, config.tuning) for recipe in tuned):
         if told:
             yield Finding("note", told)
@@ -167,7 +175,7 @@ def _small(config: RunConfig, plan: Plan | None) -> Iterator[Finding]:
 def _pretend(predictor: Predictor) -> Rationale:
     """A rationale as long as one may be."""
     task = predictor.task
-    budget = "x " * task.reasoning.max_tokens if predictor.recipe.needs_rationales else ""
+    budget = "x " * task.reasoning.max_tokens if predictor.recipe.reads_rationale else ""
     return Rationale("", budget, None, "ok", "")
 
 

@@ -22,7 +22,7 @@ from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.models import cores
 from fiatkit.prompts import reasoning_messages
 from fiatkit.reasoning.prices import IN_PROCESS, pricing, shown
-from fiatkit.recipes import NAMED
+from fiatkit.recipes import named
 from fiatkit.recipes.predictor import small_prompt
 from fiatkit.records import Query, Rationale, Usage
 
@@ -84,9 +84,8 @@ def _range(least: float, most: float) -> str:
 def estimate(plan: Plan) -> Estimate:
     """Estimate what is left to do. Takes under a second; nothing is loaded or sent."""
     pending = [(part, c) for part in plan.parts for c in part.cells if not part.finished(c)]
-    recipes = [NAMED[cell.recipe] for _, cell in pending if not cell.is_floor]
-    needed = any(recipe.needs_rationales for recipe in recipes)
-    queries = plan.queries_for_large() if needed else []
+    needed = any(cell.writer == "large" for _, cell in pending)
+    queries = plan.queries_for("large") if needed else []
     known = stored(plan, queries)
     calls = [query for query in queries if query.id not in known]
     speed, busy = _gemm_speed()
@@ -191,9 +190,9 @@ def _small_weights(model: str) -> float | None:
 
 def _cell_seconds(plan: Plan, cell: Cell, speed: float, weights: float) -> float:
     """Seconds of tuning and predicting one cell on the CPU."""
-    if cell.is_floor or not NAMED[cell.recipe].tune:
+    if not cell.is_tuned:
         return 1.0
-    recipe = NAMED[cell.recipe].tuned_by(plan.config.tuning)
+    recipe = named(cell.recipe).tuned_by(plan.config.tuning)
     pretend = Rationale("", "x" * 3 * RATIONALE_TOKENS, None, "ok", "")
 
     def tokens(query: Query) -> int:

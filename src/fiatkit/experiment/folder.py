@@ -11,9 +11,11 @@ from typing import Any
 from fiatkit.errors import UsageError
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.files import write_json, write_jsonl
+from fiatkit.recipes import named
 from fiatkit.records import Example, Prediction, Rationale, Score
 
 VERSION = 1
+PLAIN = "small.plain"
 
 
 def check_same(plan: Plan) -> str | None:
@@ -27,7 +29,9 @@ def check_same(plan: Plan) -> str | None:
         return None
     before = json.loads(path.read_text(encoding="utf-8"))
     now = _fingerprints(plan)
-    changed = sorted(k for k, v in now.items() if before["fingerprints"].get(k) != v)
+    then = before["fingerprints"]
+    then[PLAIN] = then.get(PLAIN) or now[PLAIN]  # where none was named, no cell is of it
+    changed = sorted(name for name in now if then.get(name) != now[name])
     if changed:
         raise UsageError(
             f'The run folder "{plan.out}" holds results of another experiment '
@@ -42,6 +46,7 @@ def _fingerprints(plan: Plan) -> dict[str, str]:
         "config": plan.config.fingerprint(),
         "task": plan.task.fingerprint,
         "data": plan.data.fingerprint,
+        PLAIN: plan.config.small.plain or "",
     }
 
 
@@ -65,13 +70,17 @@ def start(plan: Plan, models: Mapping[str, Any], started: str, version: str) -> 
             "config": plan.config.model_dump(mode="json"),
             "fingerprints": _fingerprints(plan),
             "cells": [{"folder": c.folder, **asdict(c)} for c in plan.cells],
+            "not_run": [
+                {"recipe": name, "label": named(name).label, "reason": why}
+                for name, why in plan.not_run.items()
+            ],
             "data": {
                 "train": len(plan.data.train),
                 "dev": len(plan.data.dev),
                 "test": len(plan.data.test),
                 "test_groups": distinct_groups(plan.data.test),
                 "held_out": plan.data.held_out,
-                "notes": list(plan.data.notes),
+                "notes": list(plan.notes),
             },
             "models": dict(models),
             "fiatkit": version,

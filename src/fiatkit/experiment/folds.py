@@ -78,11 +78,6 @@ def _record(plan: Plan, cell: Cell, records: Sequence[dict[str, Any]]) -> dict[s
     all folds, so that its calls, tokens and seconds are counted once."""
     calls = sum(record["usage"]["calls"] for record in records)
     share = min(1.0, len(plan.data.test) / calls) if calls else 0.0
-    keys = ("prompt_tokens", "completion_tokens", "cached_tokens")
-    usage: dict[str, Any] = {"calls": round(share * calls)}
-    for key in keys:
-        known = [record["usage"][key] for record in records]
-        usage[key] = None if None in known else round(share * sum(known))
     seconds = {
         name: sum(record["seconds"][name] for record in records) for name in records[0]["seconds"]
     }
@@ -94,8 +89,8 @@ def _record(plan: Plan, cell: Cell, records: Sequence[dict[str, Any]]) -> dict[s
     return {
         "label": records[0]["label"],
         "train_groups": records[0]["train_groups"],
-        "usage": usage,
-        "test_usage": usage | {"seconds": share * seconds["rationales"]},
+        "usage": _usage([record["usage"] for record in records], share),
+        "test_usage": _usage([record.get("test_usage", record["usage"]) for record in records]),
         "tokens": _tokens(records),
         "seconds": seconds | {"rationales": share * seconds["rationales"]},
         "notes": notes,
@@ -109,3 +104,13 @@ def _tokens(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
         for language, counts in record.get("tokens", {}).items():
             found.setdefault(language, Counter()).update(counts)
     return {language: dict(counts) for language, counts in found.items()}
+
+
+def _usage(usages: Sequence[dict[str, Any]], share: float = 1.0) -> dict[str, Any]:
+    """A share of all the folds' calls, tokens and seconds; None where a fold's are not known."""
+    totals: dict[str, Any] = {}
+    for key in usages[0]:
+        known = [usage[key] for usage in usages if usage[key] is not None]
+        total = share * sum(known) if len(known) == len(usages) else None
+        totals[key] = total if total is None or key == "seconds" else round(total)
+    return totals

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fiatkit.config import RunConfig
 from fiatkit.data.splits import nested_subset
 from fiatkit.errors import UsageError
+from fiatkit.experiment.runnable import aliases, why_not
 from fiatkit.models import catalogue
-from fiatkit.recipes import NAMED
+from fiatkit.recipes import Recipe, Writer, named
 from fiatkit.records import Example, Query
 from fiatkit.tasks import DataSplits, Task, load_data, load_task
 
@@ -28,7 +29,7 @@ class Cell:
     @property
     def folder(self) -> str:
         """The name of the cell's folder."""
-        return f"{self.recipe}-n{self.size or 0}-s{self.seed or 0}"
+        return f"{self.recipe.replace(' ', '')}-n{self.size or 0}-s{self.seed or 0}"
 
     @property
     def is_floor(self) -> bool:
@@ -36,9 +37,14 @@ class Cell:
         return self.recipe in FLOORS
 
     @property
+    def writer(self) -> Writer | None:
+        """Which model writes for this, before any tuning."""
+        return None if self.is_floor else named(self.recipe).writer
+
+    @property
     def is_tuned(self) -> bool:
         """Whether a small model is tuned for this."""
-        return not self.is_floor and NAMED[self.recipe].tune
+        return not self.is_floor and named(self.recipe).tune
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class Plan:
     `sizes` are those of the run, `all` as a number; `config.sizes` are the same numbers.
     `force_resume`: take up checkpoints of a tuning that was begun with something else, too.
     `require_better`: a tuned model must be better on dev than the most frequent answer.
+    `not_run` says of recipes that were asked for why they have no cells.
+    `notes` are what to tell of data and recipes before anything is done.
     """
 
     config: RunConfig
@@ -57,6 +65,8 @@ class Plan:
     cells: tuple[Cell, ...]
     force_resume: bool = False
     require_better: bool = False
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def train_rows(self, cell: Cell) -> list[Example]:
         """The rows that a cell trains on; the same for every recipe of one size and seed."""
@@ -90,16 +100,19 @@ class Plan:
         """The run folder of a fold, counted from 1."""
         return self.out / "folds" / str(number)
 
-    def queries_for_large(self) -> list[Query]:
-        """Every query that the large model must read: test rows first, none twice."""
+    def queries_for(self, writer: Writer) -> list[Query]:
+        """Every query for which a model must write, as it is before tuning: test rows first, none
+        twice."""
         found: dict[str, Query] = {}
-        recipes = [NAMED[cell.recipe] for cell in self.cells if not cell.is_floor]
-        if any(recipe.needs_rationales for recipe in recipes):
+        writing = [cell for cell in self.cells if cell.writer == writer]
+        if any("test" in named(cell.recipe).written_for for cell in writing):
             found.update((e.id, e.query) for e in self.data.test)
-        for cell in self.cells:
-            if not cell.is_floor and NAMED[cell.recipe].rationale == "large":
-                rows = [*self.train_rows(cell), *self.data.dev]
-                found.update((e.id, e.query) for e in rows)
+        for cell in writing:
+            recipe = named(cell.recipe)
+            if "train" in recipe.written_for:
+                found.update((e.id, e.query) for e in self.train_rows(cell))
+            if "dev" in recipe.written_for:
+                found.update((e.id, e.query) for e in self.data.dev)
         return list(found.values())
 
 
@@ -134,16 +147,26 @@ def lay_out(config: RunConfig, frames: Mapping[str, object] | None = None) -> Pl
     most = _least(data)
     wanted = [most if size == "all" else size for size in config.sizes]
     sizes = tuple(dict.fromkeys(size for size in wanted if size <= most)) or (most,)
-    resolved = config.model_copy(update={"sizes": list(sizes)})
-    return Plan(resolved, task, data, sizes, tuple(_cells(resolved, task, sizes)))
+    recipes = list(dict.fromkeys(named(written).name for written in config.recipes))
+    not_run = {name: why for name in recipes if (why := why_not(config, named(name)))}
+    notes = [*data.notes, *aliases(config)]
+    notes += [f"{name} is not run: {why}." for name, why in not_run.items()]
+    resolved = config.model_copy(update={"sizes": list(sizes), "recipes": recipes})
+    running = [named(name) for name in recipes if name not in not_run]
+    cells = tuple(_cells(resolved, task, sizes, running))
+    return Plan(resolved, task, data, sizes, cells, not_run=not_run, notes=tuple(notes))
 
 
 def problems(config: RunConfig, plan: Plan) -> Iterator[UsageError]:
     """What stops a run whose rows are in order."""
-    try:
-        catalogue.check_name(config.small.model)
-    except UsageError as error:
-        yield error
+    for ref in filter(None, (config.small.model, config.small.plain)):
+        try:
+            catalogue.check_name(ref)
+        except UsageError as error:
+            yield error
+    if len(plan.not_run) == len(plan.config.recipes):
+        told = "; ".join(f"{name}: {why}" for name, why in plan.not_run.items())
+        yield UsageError(f"None of the recipes can be run: {told}.", "Name others, or mend this.")
     most = _least(plan.data)
     largest = max((size for size in config.sizes if size != "all"), default=0)
     if largest > most:
@@ -165,21 +188,23 @@ def _least(data: DataSplits) -> int:
     return min(len(part.train) for part in (data, *data.folds))
 
 
-def _cells(config: RunConfig, task: Task, sizes: Sequence[int]) -> list[Cell]:
+def _cells(
+    config: RunConfig, task: Task, sizes: Sequence[int], recipes: Sequence[Recipe]
+) -> list[Cell]:
     cells: list[Cell] = []
     if config.floors and task.choices:
         cells += [
             Cell(name, size, seed) for name in FLOORS for size in sizes for seed in config.seeds
         ]
-    names = list(config.recipes)
+    names = [recipe.name for recipe in recipes]
     if "icl" in names and task.choices and "icl_constrained" not in names:
         names.insert(names.index("icl") + 1, "icl_constrained")
-    cells += [Cell(name, None, None) for name in names if not NAMED[name].tune]
+    cells += [Cell(name, None, None) for name in names if not named(name).learns]
     cells += [
         Cell(name, size, seed)
         for seed in config.seeds
         for size in sizes
         for name in names
-        if NAMED[name].tune
+        if named(name).learns
     ]
     return cells

@@ -15,7 +15,7 @@ from fiatkit.errors import FiatError
 from fiatkit.experiment.estimate import stored
 from fiatkit.experiment.plan import Plan
 from fiatkit.prompts import reasoning_messages, target_text
-from fiatkit.recipes import NAMED, Recipe
+from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor, drops_rationale, small_prompt
 from fiatkit.records import Example, Message, Rationale, SmallPrompt
 
@@ -62,9 +62,9 @@ class ShownRow:
 
 def shown_recipe(plan: Plan) -> Recipe | None:
     """The recipe whose small model is shown: one with rationales if there is one."""
-    recipes = [NAMED[name].tuned_by(plan.config.tuning) for name in plan.config.recipes]
+    recipes = [named(name).tuned_by(plan.config.tuning) for name in plan.config.recipes]
     tuned = [recipe for recipe in recipes if recipe.tune]
-    return min(tuned, key=lambda recipe: not recipe.needs_rationales, default=None)
+    return min(tuned, key=lambda recipe: not recipe.reads_rationale, default=None)
 
 
 def show_rows(plan: Plan, count: int) -> Iterator[ShownRow]:
@@ -109,9 +109,9 @@ def _small_view(
     if dropped:
         rationale = None
         notes.append("read without its rationale, as tuning.rationale_dropout says")
-    elif recipe and recipe.needs_rationales and rationale is None:
+    elif recipe and recipe.reads_rationale and rationale is None:
         notes.append("its rationale is not in the store yet, so the row is shown without one")
-    elif recipe and recipe.needs_rationales and rationale and rationale.status != "ok":
+    elif recipe and recipe.reads_rationale and rationale and rationale.status != "ok":
         notes.append(f"its rationale {rationale.status}: the row is left out of tuning")
     if recipe is None or small is None:
         return (), notes

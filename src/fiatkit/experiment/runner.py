@@ -26,14 +26,16 @@ from fiatkit.experiment.scores import score
 from fiatkit.experiment.tuned import checkpoint_folder, tuned_cell
 from fiatkit.experiment.usable import check_dev, check_size, refuse_no_better, usable_pairs
 from fiatkit.files import locked
-from fiatkit.recipes import NAMED
-from fiatkit.recipes.predictor import large_answers
-from fiatkit.records import Prediction, Query, Rationale
+from fiatkit.recipes import Writer, named
+from fiatkit.recipes.predictor import in_context_answers
+from fiatkit.records import Prediction, Rationale
 
 if TYPE_CHECKING:
     from fiatkit.reasoning import Reasoner, Standing
 
+WRITERS: tuple[Writer, ...] = ("large", "small")
 Rationales = Mapping[str, Rationale]
+Written = Mapping[Writer, Rationales]
 
 
 def fill(plan: Plan, progress: Progress | None = None) -> None:
@@ -63,14 +65,14 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
         for cell in pending:
             if cell.is_floor:
                 _floor_cell(plan, cell)
-        rationales = _large_stage(plan, pending, progress)
-        folder.write_test_rows(plan, rationales)
+        written: Written = {w: _writing_stage(plan, pending, w, progress) for w in WRITERS}
+        folder.write_test_rows(plan, written["large"])
         for cell in tuned:
-            usable_pairs(plan, cell, plan.train_rows(cell), rationales)
+            usable_pairs(plan, cell, plan.train_rows(cell), _texts(written, cell))
         for index, cell in enumerate(tuned):
             title = f"[{index + 1}/{len(tuned)}] {cell.recipe} on {cell.size} rows"
-            _tuned(plan, cell, rationales, progress, f"{title}, seed {cell.seed}")
-        _check_failures(plan, rationales)
+            _tuned(plan, cell, _texts(written, cell), progress, f"{title}, seed {cell.seed}")
+        _check_failures(plan, written["large"])
         _check_better(plan)
 
 
@@ -93,20 +95,28 @@ def _models(plan: Plan) -> dict[str, Any]:
     large = plan.config.large.values_for_provider()
     large.setdefault("model", large["provider"])
     return {
-        "large": large if plan.config.needs_large() else None,
+        "large": large if any(cell.writer == "large" for cell in plan.cells) else None,
         "small": plan.config.small.model_dump(mode="json"),
     }
 
 
-def _large_stage(plan: Plan, pending: Sequence[Cell], progress: Progress) -> dict[str, Rationale]:
-    """Get every rationale that the pending cells need; fill the in-context cells on the way."""
-    cells = [cell for cell in pending if not cell.is_floor]
-    if not any(NAMED[cell.recipe].needs_rationales for cell in cells):
+def _texts(written: Written, cell: Cell) -> Rationales:
+    """The rationales that a cell's recipe reads, by query id."""
+    return {} if cell.writer is None else written[cell.writer]
+
+
+def _writing_stage(
+    plan: Plan, pending: Sequence[Cell], writer: Writer, progress: Progress
+) -> dict[str, Rationale]:
+    """Get every rationale by `writer` that the pending cells need; fill the cells that it answers
+    in context on the way."""
+    cells = [cell for cell in pending if cell.writer == writer]
+    if not cells:
         return {}
-    queries = plan.queries_for_large()
+    queries = plan.queries_for(writer)
     test = [e.query for e in plan.data.test]
     found: dict[str, Rationale] = {}
-    with open_reasoner(plan, progress) as reasoner:
+    with open_reasoner(plan, progress, writer) as reasoner:
         progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
 
         def count(now: Standing) -> None:
@@ -115,34 +125,35 @@ def _large_stage(plan: Plan, pending: Sequence[Cell], progress: Progress) -> dic
             whole = replace(now, from_store=stored, failed=failed)
             progress.advance(len(found) + now.done, str(whole))
 
-        first = reasoner.expand(test, on_progress=count)
-        found.update(first)
-        for cell in cells:
-            if NAMED[cell.recipe].answers == "large":
-                _large_cell(plan, cell, reasoner, found)
+        in_context = [cell for cell in cells if named(cell.recipe).in_context]
+        if in_context:
+            found.update(reasoner.expand(test, on_progress=count))
+            for cell in in_context:
+                _in_context_cell(plan, cell, reasoner, found)
         rest = [query for query in queries if query.id not in found]
         if rest:
             found.update(reasoner.expand(rest, on_progress=count))
     return found
 
 
-def open_reasoner(plan: Plan, progress: Progress) -> Reasoner:
-    """The reasoner of a run: its large model, its store. Use it as a context manager."""
+def open_reasoner(plan: Plan, progress: Progress, writer: Writer = "large") -> Reasoner:
+    """The reasoner of a run: the model that writes, its store. Use it as a context manager."""
     from fiatkit.models import create_chat_model
     from fiatkit.models.cluster import Cluster
     from fiatkit.reasoning import RationaleStore, Reasoner
 
     config = plan.config
     assert config.store is not None
-    values = config.large.values_for_provider()
-    model = Cluster(values, config.ray) if config.engine == "ray" else create_chat_model(values)
+    values = config.writer_values(writer)
+    on_ray = writer == "large" and config.engine == "ray"
+    model = Cluster(values, config.ray) if on_ray else create_chat_model(values)
     store = RationaleStore(config.store)
     return Reasoner(
         plan.task,
         model,
         store,
-        concurrency=config.concurrency,
-        policy=config.limits,
+        concurrency=config.concurrency if writer == "large" else None,
+        policy=config.limits if writer == "large" else None,
         prices=config.prices,
         run=plan.out.name,
         say=progress.say,
@@ -158,17 +169,18 @@ def _floor_cell(plan: Plan, cell: Cell) -> None:
         "label": FLOOR_LABELS[cell.recipe],
         "train_groups": folder.distinct_groups(train),
         "usage": usage_of([]),
+        "test_usage": usage_of([]) | {"seconds": 0.0},
         "seconds": {"rationales": 0.0, "tuning": 0.0, "prediction": time.monotonic() - began},
     }
     finish_cell(plan, cell, predictions, record)
 
 
-def _large_cell(plan: Plan, cell: Cell, reasoner: Reasoner, rationales: Rationales) -> None:
+def _in_context_cell(plan: Plan, cell: Cell, reasoner: Reasoner, rationales: Rationales) -> None:
     queries = [e.query for e in plan.data.test]
-    recipe = NAMED[cell.recipe]
+    recipe = named(cell.recipe)
     held = reasoner.constrain(queries, rationales) if recipe.constrained else None
     used = [rationales[query.id] for query in queries]
-    usage = usage_of(used)
+    usage = usage_of(used if recipe.writer == "large" else [])
     if held is not None:
         usage["follow_up_calls"] = sum(1 for r in used if r.status == "ok" and r.answer is None)
     record = {
@@ -178,21 +190,22 @@ def _large_cell(plan: Plan, cell: Cell, reasoner: Reasoner, rationales: Rational
         "test_usage": usage | {"seconds": sum(r.seconds for r in used)},
         "seconds": {"rationales": sum(r.seconds for r in used), "tuning": 0.0, "prediction": 0.0},
     }
-    finish_cell(plan, cell, large_answers(queries, rationales, held), record)
+    finish_cell(plan, cell, in_context_answers(queries, rationales, held), record)
 
 
 def _tuned(plan: Plan, cell: Cell, rationales: Rationales, progress: Progress, title: str) -> None:
     predictions, record = tuned_cell(plan, cell, rationales, progress, title)
-    recipe = NAMED[cell.recipe]
-    used: list[Query] = []
-    if recipe.needs_rationales:
-        rows = [*plan.train_rows(cell), *plan.data.dev, *plan.data.test]
-        used = [e.query for e in rows]
-    calls = [rationales[query.id] for query in used]
-    record["usage"] = usage_of(calls)
+    recipe = named(cell.recipe)
+    rows = {"train": plan.train_rows(cell), "dev": plan.data.dev, "test": plan.data.test}
+    read = {split: [rationales[e.id] for e in rows[split]] for split in recipe.written_for}
+    calls = [rationale for some in read.values() for rationale in some]
+    test = read.get("test", [])
+    paid = recipe.writer == "large"
+    record["usage"] = usage_of(calls if paid else [])
+    record["test_usage"] = usage_of(test if paid else []) | {
+        "seconds": sum(r.seconds for r in test)
+    }
     record["seconds"]["rationales"] = sum(r.seconds for r in calls)
-    test = [rationales[e.id] for e in plan.data.test] if used else []
-    record["test_usage"] = usage_of(test) | {"seconds": sum(r.seconds for r in test)}
     finish_cell(plan, cell, predictions, record)
     shutil.rmtree(checkpoint_folder(plan, cell), ignore_errors=True)
 

@@ -31,7 +31,8 @@ def to_keep(
     rationales: Mapping[str, Rationale],
     test: Sequence[Prediction] | None = None,
 ) -> dict[str, Any]:
-    """What an artefact tells beside its preparation: `scores` by split, and the `large` model.
+    """What an artefact tells beside its preparation: `scores` by split, and who wrote its
+    rationales as the `large` model.
 
     Args:
         plan: the run.
@@ -46,8 +47,8 @@ def to_keep(
         scores["test"] = score(plan.task, plan.data.test, test)
     told = {s: {name: asdict(found) for name, found in by.items()} for s, by in scores.items()}
     large = None
-    if predictor.recipe.needs_rationales:
-        large = large_identity(plan.config.large.values_for_provider())
+    if writer := predictor.recipe.writer:
+        large = large_identity(plan.config.writer_values(writer))
     return {"scores": told, "large": large}
 
 

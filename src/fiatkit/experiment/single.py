@@ -21,7 +21,7 @@ from fiatkit.experiment.predictions import read_predictions
 from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.scores import large_identity, score, to_keep
-from fiatkit.experiment.tuned import checkpoints_of, preparation, tune_recipe
+from fiatkit.experiment.tuned import base_of, checkpoints_of, preparation, tune_recipe
 from fiatkit.experiment.usable import check_dev, check_size, no_better, refuse_no_better
 from fiatkit.files import check_writable, locked
 from fiatkit.models import create_chat_model
@@ -70,6 +70,7 @@ def tune_one(
     recipe = named(name)
     if not recipe.tune:
         raise UsageError(f'The recipe "{name}" tunes nothing.', "Try fiat, instruct or lora.")
+    base_of(config, recipe)
     _refuse_existing(out)
     check_writable(out)
     sizes = [size] if size else ["all"]
@@ -77,7 +78,7 @@ def tune_one(
     plan = replace(plan, force_resume=force_resume, require_better=require_better)
     check_dev(plan)
     with _checkpoint_folder(out) as folder:
-        return _tune(plan, Cell(name, size, seed), out, folder, progress)
+        return _tune(plan, Cell(recipe.name, size, seed), out, folder, progress)
 
 
 def _refuse_existing(out: Path) -> None:
@@ -104,9 +105,10 @@ def _tune(plan: Plan, cell: Cell, out: Path, folder: Path, progress: Progress) -
     cell = replace(cell, size=len(train))
     check_size(plan, train)
     rationales: dict[str, Rationale] = {}
-    if named(cell.recipe).needs_rationales:
-        with open_reasoner(plan, progress) as reasoner:
-            queries = [e.query for e in (*train, *plan.data.dev)]
+    if writer := named(cell.recipe).writer:
+        rows = {"train": train, "dev": plan.data.dev, "test": ()}
+        queries = [e.query for s in named(cell.recipe).written_for for e in rows[s]]
+        with open_reasoner(plan, progress, writer) as reasoner:
             rationales = expand(reasoner, queries, progress)
     title = f"{cell.recipe} on {len(train)} rows, seed {cell.seed}"
     checkpoints = checkpoints_of(plan, cell, folder, progress)
@@ -143,7 +145,7 @@ def write_rationales(
     assert whole is not None
     path = shard.store(whole) if shard else whole
     plan = replace(plan, config=plan.config.model_copy(update={"store": path}))
-    queries = plan.queries_for_large()
+    queries = plan.queries_for("large")
     with open_reasoner(plan, progress) as reasoner:
         if shard:
             queries = list(shard.queries(reasoner, queries, whole))
@@ -184,7 +186,7 @@ class Fitted:
         """Answer the rows of a file, or of a frame, in their order."""
         queries = load_queries(self.task, rows, encoding)
         rationales: dict[str, Rationale] = {}
-        if self.recipe.needs_rationales:
+        if self.recipe.serving_writer:
             self._refuse_another_large()
             model = create_chat_model(self.large)
             with Reasoner(
@@ -234,8 +236,8 @@ def load_fitted(folder: Path, base: str | None = None) -> Fitted:
         )
     try:
         task = Task.model_validate(prepared["task"])
-        recipe = Recipe(**prepared["recipe"])
-    except (ValueError, TypeError):
+        recipe = Recipe.from_dict(prepared["recipe"])
+    except (ValueError, UsageError):
         raise ArtefactError(
             f'"{folder}" holds a task or a recipe that this release does not know.',
             f"Use fiatkit {prepared['fiatkit']}.",

@@ -12,12 +12,15 @@ from typing import Any
 
 from fiatkit import artefact, metrics, prompts, registry
 from fiatkit._version import __version__
+from fiatkit.config import RunConfig
+from fiatkit.errors import UsageError
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress
+from fiatkit.experiment.runnable import why_not
 from fiatkit.experiment.scores import to_keep
 from fiatkit.experiment.usable import no_better, refuse_too_few, usable_pairs
 from fiatkit.models.local import SmallModel
-from fiatkit.recipes import NAMED, Recipe
+from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Example, Prediction, Rationale, ScoredRow, TrainingPair
 from fiatkit.tuning import Checkpoints, TuningResult, TuningSettings, preflight, tune
@@ -95,9 +98,9 @@ def tune_recipe(
         The model, ready to predict; what the tuning did; and what was noticed.
     """
     config, task = plan.config, plan.task
-    recipe = NAMED[cell.recipe].tuned_by(config.tuning)
+    recipe = named(cell.recipe).tuned_by(config.tuning)
     pairs, notes = usable_pairs(plan, cell, train, rationales)
-    small = SmallModel.load(config.small.model, device=config.small.device)
+    small = SmallModel.load(base_of(config, recipe), device=config.small.device)
     settings = config.tuning.for_recipe(str(recipe.method), small.context)
     predictor = Predictor(
         task, recipe, small, max_length=settings.max_length, truncate=config.truncate
@@ -135,6 +138,17 @@ def tune_recipe(
     if not small.packs:
         notes.append("Rows are padded: this architecture cannot share what rows begin with.")
     return predictor, result, notes
+
+
+def base_of(config: RunConfig, recipe: Recipe) -> str:
+    """The model that a recipe tunes: the small model, or its plain twin.
+
+    Raises:
+        UsageError: none is named.
+    """
+    if why := why_not(config, recipe):
+        raise UsageError(f"{recipe.name} cannot be run: {why}.", "Name it in the run file.")
+    return str(config.small.plain if recipe.base == "plain" else config.small.model)
 
 
 def flaws_of(predictor: Predictor, pairs: Sequence[TrainingPair]) -> list[preflight.Flaw]:
@@ -215,9 +229,9 @@ def preparation(
         "task": plan.task.model_dump(mode="json"),
         "task_fingerprint": plan.task.fingerprint,
         "recipe": recipe.to_dict(),
-        "large": plan.config.large.values_for_provider() if recipe.needs_rationales else None,
+        "large": plan.config.writer_values(writer) if (writer := recipe.serving_writer) else None,
         "prices": {name: p.model_dump(mode="json") for name, p in plan.config.prices.items()},
-        "small": plan.config.small.model,
+        "small": base_of(plan.config, recipe),
         "max_length": predictor.max_length,
         "truncate": predictor.truncate,
         "tuned_on": {

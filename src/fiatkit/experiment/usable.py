@@ -9,7 +9,7 @@ from fiatkit import metrics
 from fiatkit.errors import NoBetterError, UsageError
 from fiatkit.experiment.floors import predict_floor
 from fiatkit.experiment.plan import Cell, Plan
-from fiatkit.recipes import NAMED
+from fiatkit.recipes import named
 from fiatkit.recipes.predictor import training_pairs
 from fiatkit.records import Example, Rationale, ScoredRow, TrainingPair
 
@@ -25,7 +25,7 @@ def usable_pairs(
     Raises:
         UsageError: too few rows are left, or a label has none left.
     """
-    recipe = NAMED[cell.recipe].tuned_by(plan.config.tuning)
+    recipe = named(cell.recipe).tuned_by(plan.config.tuning)
     pairs, left_out = training_pairs(
         plan.task, recipe, train, rationales, cell.seed or 0, plan.config.truncate
     )

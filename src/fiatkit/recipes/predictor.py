@@ -32,7 +32,7 @@ def small_prompt(
     truncate: Side | None = None,
 ) -> SmallPrompt:
     """Render what the small model reads: the one preparation of training and prediction."""
-    text = rationale.text if recipe.rationale == "large" and rationale is not None else None
+    text = rationale.text if recipe.reads_rationale and rationale is not None else None
     return tuning_prompt(
         task, query, instruction=recipe.instruction, rationale=text, truncate=truncate
     )
@@ -71,19 +71,19 @@ def drops_rationale(recipe: Recipe, row_id: str, seed: int) -> bool:
     each row with the chance `recipe.rationale_dropout`."""
     digest = hashlib.sha256(f"rationale dropout|{seed}|{row_id}".encode()).digest()
     chance = int.from_bytes(digest[:8], "big") / 2**64
-    return recipe.rationale == "large" and chance < recipe.rationale_dropout
+    return recipe.reads_rationale and chance < recipe.rationale_dropout
 
 
-def large_answers(
+def in_context_answers(
     queries: Sequence[Query],
     rationales: Mapping[str, Rationale],
     constrained: Mapping[str, str | None] | None = None,
 ) -> list[Prediction]:
-    """Predictions of in-context learning: the answer in the large model's own text.
+    """Predictions of in-context learning: the answer in the model's own text.
 
     Args:
         queries: what to answer.
-        rationales: the large model's text for each query id.
+        rationales: the text of the model that answers, for each query id.
         constrained: for label tasks, the answer held to the label set, by query id.
     """
     predictions = []
@@ -210,7 +210,7 @@ class Predictor:
 
 def _missing(recipe: Recipe, rationale: Rationale | None) -> str:
     """Why the recipe cannot use this rationale, or an empty string."""
-    if recipe.rationale == "none":
+    if not recipe.reads_rationale:
         return ""
     if rationale is None:
         return "rationale_missing"

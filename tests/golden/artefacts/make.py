@@ -40,7 +40,7 @@ def main() -> None:
     Path("run.yaml").write_text(RUN)
     Path("rows.csv").write_text(rows())
     Path("new.csv").write_text(NEW)
-    for name, recipe in (("lora", "fiat"), ("full", "finetune")):
+    for name, recipe in (("lora", "fiat"), ("full", "fiat -rationale -instruction -peft")):
         fit("run.yaml", out=name, recipe=recipe, progress=False)
         write_predictions(Path(f"{name}.jsonl"), load(name).predict("new.csv", progress=False))
     for name in ("task.yaml", "run.yaml", "rows.csv"):
