@@ -1,0 +1,163 @@
+"""What the defaults of `tuning:` rest on: dev scores by learning rate, epoch, batch, warm-up, rank.
+
+    python benchmarks/tuning_defaults.py OUT.jsonl [--sets ...] [--sizes ...] [--print]
+
+Tunes SmolLM2 by the recipe `instruct`, which needs no large model, on the first rows of a set's
+train file that are in a language it can read, and scores dev rows after each epoch: the task's
+metric, and the mean negative log-likelihood of the right answer (among the labels, where there
+are labels), which is less noisy. Each epoch is a line of OUT as soon as it is scored; the same
+command goes on where it stopped. `--print` only prints what OUT holds. Needs `FIATKIT_DATA`.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fiatkit import metrics
+from fiatkit.models.local import SmallModel
+from fiatkit.recipes import INSTRUCT
+from fiatkit.recipes.predictor import Predictor, training_pairs
+from fiatkit.records import Example, ScoredRow
+from fiatkit.tasks import Task, load_examples, load_task
+from fiatkit.tuning import TuningSettings, tune
+from fiatkit.tuning.tuner import encode_rows, target_loss
+
+MODEL = "smollm2-135m"
+LONGEST = 256  # tokens of a row
+DEV = 100
+EPOCHS = 10
+SETS = {
+    "sib200_major": ("sib200", {f"{c}_Latn" for c in ("eng", "spa", "fra", "deu", "por", "ita")}),
+    "xnli": ("xnli", {"en"}),
+    "xquad_crosslingual": ("cross_language_qa", {"es", "de", "ro"}),
+}
+RATES = tuple({"learning_rate": rate} for rate in (3e-4, 1e-3, 1e-4))
+OTHERS = ({"batch_rows": 4}, {"batch_rows": 16}, {"warmup": 0.0}, {"rank": 8}, {"rank": 4})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One tuning of the grid."""
+
+    name: str
+    size: int
+    changed: dict[str, Any]
+    seed: int
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What its lines begin with."""
+        return {"set": self.name, "rows": self.size, "seed": self.seed, **self.changed}
+
+    def run(self) -> list[dict[str, Any]]:
+        """Tune; returns a line for each epoch."""
+        task, train, dev = rows_of(self.name, self.size)
+        pairs, _ = training_pairs(task, INSTRUCT, train, {})
+        small = SmallModel.load(MODEL, device="cpu")
+        predictor = Predictor(task, INSTRUCT, small)
+        lines: list[dict[str, Any]] = []
+
+        def dev_score() -> float:
+            score, loss = scored(predictor, dev)
+            found = {"epoch": len(lines) + 1, "score": score, "loss": loss, "dev": len(dev)}
+            lines.append(self.key | found)
+            print(lines[-1], flush=True)
+            return score
+
+        settings = TuningSettings(epochs=EPOCHS, **self.changed)
+        reserve = predictor.reserve
+        tune(small, pairs, settings, seed=self.seed, reserve=reserve, dev_score=dev_score)
+        return lines
+
+
+def rows_of(name: str, size: int) -> tuple[Task, list[Example], list[Example]]:
+    """The first rows of train, and of dev, in a language that the model reads, none too long."""
+    folder = os.environ.get("FIATKIT_DATA") or sys.exit("Set FIATKIT_DATA; see docs/test_sets.md.")
+    task_name, languages = SETS[name]
+    task = load_task(task_name)
+    most = 4 * LONGEST  # characters; about four to a token
+
+    def read(split: str, count: int) -> list[Example]:
+        rows = load_examples(task, Path(folder) / name / f"{split}.jsonl")
+        found = [e for e in rows if e.query.language in languages]
+        return [e for e in found if sum(map(len, e.query.fields.values())) < most][:count]
+
+    return task, read("train", size), read("dev", DEV)
+
+
+def scored(predictor: Predictor, dev: Sequence[Example]) -> tuple[float, float]:
+    """The task's first metric, and the mean negative log-likelihood of the right answers."""
+    task = predictor.task
+    predictions = predictor.predict([e.query for e in dev], {})
+    rows = [ScoredRow(e, p) for e, p in zip(dev, predictions, strict=True)]
+    score = metrics.corpus(task.metrics[0], rows, task.choices) or 0.0
+    if task.choices:
+        each = [
+            -math.log((p.probabilities or {})[str(e.target)])
+            for e, p in zip(dev, predictions, strict=True)
+        ]
+        return score, sum(each) / len(each)
+    pairs, _ = training_pairs(task, INSTRUCT, dev, {})
+    encoded = encode_rows(predictor.small, pairs, predictor.max_length, predictor.reserve)[0]
+    with torch.inference_mode():
+        total = sum(float(target_loss(predictor.small, [row])) for row in encoded)
+    return score, total / sum(len(row.target) for row in encoded)
+
+
+def cells(sets: Sequence[str], sizes: Sequence[int], seeds: int) -> Iterator[Cell]:
+    """The grid, what tells most first."""
+    for seed in range(seeds):
+        for size in sizes:
+            for name in sets:
+                yield from (Cell(name, size, changed, seed) for changed in RATES)
+        yield from (Cell(sets[0], sizes[0], changed, seed) for changed in OTHERS)
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    """The lines that were written so far."""
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
+
+
+def table(lines: Sequence[dict[str, Any]]) -> None:
+    """Print a line for each cell: score and loss after some of its epochs."""
+    by_cell = defaultdict(dict)
+    for line in lines:
+        found = (line.pop("epoch"), line.pop("score"), line.pop("loss"))
+        by_cell[json.dumps(line)][found[0]] = found[1:]
+    shown = (1, 2, 3, 4, 6, 8, 10)
+    print("| cell | " + " | ".join(f"epoch {n}" for n in shown) + " |")
+    print("|---" * (len(shown) + 1) + "|")
+    for key, epochs in by_cell.items():
+        told = ", ".join(f"{name} {value}" for name, value in json.loads(key).items())
+        texts = [f"{epochs[n][0]:.1f} ({epochs[n][1]:.3f})" if n in epochs else "" for n in shown]
+        print(f"| {told} | " + " | ".join(texts) + " |")
+
+
+def main() -> None:
+    """Run what is left of the grid, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--sizes", nargs="+", type=int, default=[100, 300])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--print", dest="only", action="store_true")
+    asked = parser.parse_args()
+    for cell in () if asked.only else cells(asked.sets, asked.sizes, asked.seeds):
+        if not any(cell.key.items() <= line.items() for line in read(asked.out)):
+            lines = cell.run()
+            with asked.out.open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+    table(read(asked.out))
+
+
+if __name__ == "__main__":
+    main()
