@@ -19,7 +19,6 @@ from fiatkit import artefact
 from fiatkit.artefact.export import _source, export, gguf
 from fiatkit.errors import ArtefactError, UnknownNameError, UsageError
 from fiatkit.experiment.single import load_fitted
-from fiatkit.models.providers.llama_cpp import Settings, Worker
 from fiatkit.recipes.predictor import small_prompt
 from fiatkit.records import Query
 
@@ -75,10 +74,13 @@ def test_texts_that_are_written_are_the_same_text(
     values["task"]["max_answer_tokens"] = 12
     path.write_text(json.dumps(values))
     reseal(lora)
-    export(lora, "peft", tmp_path / "out")
     queries = [Query(str(number), {"text": text}) for number, text in enumerate(TEXTS)]
     ours = [p.text.strip() for p in load_fitted(lora).predictor.predict(queries, {})]
+    export(lora, "peft", tmp_path / "out")
     assert asked_outside(tmp_path / "out", ROWS, tmp_path) == ours
+    export(lora, "gguf", tmp_path / "gguf", precision="f32")
+    with outside.at_llama(tmp_path / "gguf", "model-f32.gguf") as names:
+        assert [names["answer"](**row) for row in ROWS] == ours
 
 
 def test_an_encoder_decoder_answers_the_same(tiny_mt5_model: Path, tmp_path: Path) -> None:
@@ -92,47 +94,36 @@ def test_an_encoder_decoder_answers_the_same(tiny_mt5_model: Path, tmp_path: Pat
     assert not (tmp_path / "gguf").exists()
 
 
-def scored_by_llama(folder: Path, file: str) -> list[list[float]]:
-    """What llama.cpp says of each label's tokens and the stop token, after the card's prompts."""
-    names: dict[str, Any] = {}
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
-        exec(outside.code_of(Path()).rsplit("print(", 1)[0], names)
-    finally:
-        os.chdir(here)
-    form = names["form"]
-    worker = Worker(str(folder / file), Settings(model=file, context=1024))
-
-    def log_probability(ids: list[int], wanted: int) -> float:
-        body = {"prompt": ids, "n_predict": 1, "n_probs": 500, "grammar": "root ::= [a-z]"}
-        first = worker.post("/completion", body)["completion_probabilities"][0]
-        return next(top["logprob"] for top in first["top_logprobs"] if top["id"] == wanted)
-
-    def score(prompt: list[int], label: str) -> float:
-        ids = [*names["literal"](form["before_answer"] + label), form["stop_id"]]
-        return sum(log_probability(prompt + ids[:n], ids[n]) for n in range(len(ids)))
-
-    try:
-        prompts = [names["prompt_ids"](**row) for row in ROWS]
-        return [[score(prompt, label) for label in form["labels"]] for prompt in prompts]
-    finally:
-        worker.stop()
-
-
 @pytest.mark.parametrize(("precision", "near"), [("f32", 0.02), ("f16", 0.05), ("q8_0", 0.5)])
 def test_llama_cpp_scores_as_fiatkit_does(
     lora: Path, tmp_path: Path, precision: str, near: float
 ) -> None:
+    """The log-probabilities that the card's code takes together, and its answers."""
     told = export(lora, "gguf", tmp_path / "out", precision=precision)
     assert "the same tokens" in told
-    found = scored_by_llama(tmp_path / "out", f"model-{precision}.gguf")
     fitted = load_fitted(lora).predictor
     queries = [Query(str(number), {"text": text}) for number, text in enumerate(TEXTS)]
-    prompts = [small_prompt(fitted.task, fitted.recipe, query, None) for query in queries]
-    encoded = [fitted.small.encode(prompt, max_length=500, reserve=20) for prompt in prompts]
-    ours = fitted.small.score_labels(encoded, fitted.task.choices or [], batch_tokens=500)
-    np.testing.assert_allclose(found, ours, atol=near)
+    ours = fitted.predict(queries, {})
+    with outside.at_llama(tmp_path / "out", f"model-{precision}.gguf") as names:
+        if precision == "f32":
+            assert [names["answer"](**row) for row in ROWS] == [p.answer for p in ours]
+        form = names["form"]
+        prompts = [names["prompt_ids"](**row) for row in ROWS]
+        labels = [(*names["literal"](label), form["stop_id"]) for label in form["labels"]]
+        found = [
+            [
+                sum(
+                    names["log_probabilities"]([*prompt, *ids[:end]])[token]
+                    for end, token in enumerate(ids)
+                )
+                for ids in labels
+            ]
+            for prompt in prompts
+        ]
+    shown = [small_prompt(fitted.task, fitted.recipe, query, None) for query in queries]
+    encoded = [fitted.small.encode(prompt, max_length=500, reserve=20) for prompt in shown]
+    theirs = fitted.small.score_labels(encoded, fitted.task.choices or [], batch_tokens=500)
+    np.testing.assert_allclose(found, theirs, atol=near)
 
 
 def test_a_gguf_file_that_computes_something_else_is_not_written(

@@ -31,22 +31,57 @@ CLIENT = '''
 import urllib.request
 
 
-def answer(row, rationale=""):
-    """The model's answer; the server is given ids, so that it adds nothing to the prompt."""
-    body = {"prompt": prompt_ids(row, rationale), "n_predict": form["max_answer_tokens"]}
-    body |= {"temperature": 0, "samplers": ["temperature"]}
-    if form["labels"]:
-        labels = [form["before_answer"] + label for label in form["labels"]]
-        quoted = [json.dumps(label, ensure_ascii=False) for label in labels]
-        body["grammar"] = "root ::= " + " | ".join(quoted)
+def complete(body):
+    """What llama-server says; it is given ids, so that it adds nothing to the prompt."""
     request = urllib.request.Request(
         "http://127.0.0.1:8080/completion",
         json.dumps(body).encode(),
         {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request) as response:
-        return json.load(response)["content"].strip()
+        return json.load(response)
 '''
+CHOOSE = '''
+
+def log_probabilities(ids):
+    """Of the 5,000 likeliest next tokens. The grammar changes none of them: it only keeps the
+    server from writing an end token, of which it would tell nothing."""
+    body = {"prompt": ids, "n_predict": 1, "n_probs": 5000, "grammar": "root ::= [a-z]"}
+    first = complete(body)["completion_probabilities"][0]
+    return {token["id"]: token["logprob"] for token in first["top_logprobs"]}
+
+
+def answer(row, rationale=""):
+    """The label that the model finds likeliest, its stop token included."""
+    prompt, known = prompt_ids(row, rationale), {}
+
+    def score(label):
+        ids = (*literal(form["before_answer"] + label), form["stop_id"])
+        total = 0.0
+        for end, token in enumerate(ids):
+            if ids[:end] not in known:
+                known[ids[:end]] = log_probabilities([*prompt, *ids[:end]])
+            likely = known[ids[:end]]
+            total += likely.get(token, min(likely.values()))
+        return total
+
+    return max(form["labels"], key=score)
+'''
+WRITE = '''
+
+def answer(row, rationale=""):
+    """The text that the model writes."""
+    body = {"prompt": prompt_ids(row, rationale), "n_predict": form["max_answer_tokens"]}
+    done = complete(body | {"temperature": 0, "samplers": ["temperature"]})
+    return done["content"].strip()
+'''
+RULE = """
+This code answers by fiatkit's own rule: it weighs whole labels, and asks the server once for each
+token of each label (beginnings that labels share once, and the prompt is read once). One request a
+row with a grammar of the labels is faster, but another rule: the model then writes greedily,
+token by token, and where it is in doubt the likeliest first token need not begin the likeliest
+label.
+"""
 
 
 def write(source: Source, folder: Path) -> tuple[str, str]:
@@ -58,9 +93,11 @@ def write(source: Source, folder: Path) -> tuple[str, str]:
     write_file(source, model, path)
     told = _gguf_check.compare(source, model, path)
     copy_tokenizer(source, folder)
-    code = fenced(client_code(source, CLIENT))
+    choices = bool(source.task.choices)
+    code = fenced(client_code(source, CLIENT + (CHOOSE if choices else WRITE)))
     serve = fenced(f"llama-server --model {path.name} --port 8080", "sh")
-    return f"{told}\n\n{serve}\n\nThen, in this folder:\n\n{code}", told
+    rule = RULE if choices else ""
+    return f"{told}\n\n{serve}\n\nThen, in this folder:\n{rule}\n{code}", told
 
 
 def write_file(source: Source, model: Any, path: Path) -> None:

@@ -31,6 +31,11 @@ def answer(row, rationale=""):
     )
     return done.choices[0].text.strip()
 '''
+RULE = """
+The server writes greedily among the labels, token by token. fiatkit weighs whole labels, and so
+does the code of a `peft`, `merged` or `gguf` export: where the model is in doubt, the likeliest
+first token need not begin the likeliest label.
+"""
 
 
 def write(source: Source, folder: Path) -> tuple[str, str]:
@@ -48,7 +53,8 @@ def write(source: Source, folder: Path) -> tuple[str, str]:
         flags = serve_flags(source)
     copy_tokenizer(source, folder)
     command, code = shlex.join(flags), fenced(client_code(source, CLIENT.replace("{model}", name)))
-    usage = f"{where} In this folder:\n\n{fenced(command, 'sh')}\n\nThen:\n\n{code}"
+    rule = RULE if source.task.choices else ""
+    usage = f"{where} In this folder:\n\n{fenced(command, 'sh')}\n\nThen:\n{rule}\n{code}"
     return usage, f"Serve it there with: {command}"
 
 
