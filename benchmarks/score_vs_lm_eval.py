@@ -94,9 +94,9 @@ def table(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--rows", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, nargs="+", default=[4, 16, 32])
+    parser.add_argument("--rows", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--batch", type=int, nargs="+", default=[16])
     asked = parser.parse_args()
     rows = rows_of("sib200_major", "test", asked.rows)
     small, weights = tuned_folder(asked.model)

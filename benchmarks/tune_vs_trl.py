@@ -38,12 +38,12 @@ VARIANTS = {
 
 def job_of(ref: str, name: str, count: int, folder: Path) -> dict:
     """Everything that both sides need, and what the rows are like."""
-    rows = rows_of(name, "train", count * BATCH)
+    rows = rows_of(name, "train", (count + 2) * BATCH)  # some have no rationale, or are too long
     small, weights = tuned_folder(ref)
-    pairs = rows.pairs()[: count * BATCH]
-    encoded, skipped, _ = encode_rows(small, pairs, 1024)
-    if skipped or len(encoded) < count * BATCH:
-        pairs = [p for p in pairs if p.prompt.query_id in {row.query_id for row in encoded}]
+    encoded, _, _ = encode_rows(small, rows.pairs(), 1024)
+    encoded = encoded[: len(encoded) // BATCH * BATCH][: count * BATCH]  # whole batches only
+    used = {row.query_id for row in encoded}
+    pairs = [pair for pair in rows.pairs() if pair.prompt.query_id in used]
     torch.manual_seed(0)
     model = lora.attach(small.model, TuningSettings(), ref)
     first = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
@@ -156,8 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["smollm2-135m", "gemma3-270m"])
     parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4)
     asked = parser.parse_args()
     for ref in asked.models:
         for name in asked.sets:
