@@ -98,13 +98,17 @@ class Request:
 class Usage:
     """Tokens of one call or of many. None means that the provider did not say.
 
-    Cached tokens are among the prompt's, reasoning tokens among the completion's.
+    Cached tokens are among the prompt's, reasoning tokens among the completion's. Of the prompt's,
+    `written_tokens` were put into the provider's cache, which Anthropic charges extra, and
+    `written_1h_tokens` of these for an hour; the store keeps what that cost, not these counts.
     """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    written_tokens: int | None = None
+    written_1h_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

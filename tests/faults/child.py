@@ -142,6 +142,14 @@ def run(url: str, store: Path, rows: int = 20, **options: Any) -> Outcome:
     return read(done.returncode, done.stdout, done.stderr)
 
 
+def rest(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a child prints until its end; communicate() loses what a readline() has read ahead."""
+    assert process.stdout is not None and process.stderr is not None
+    out, err = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=60)
+    return out, err
+
+
 def here(url: str, store: Path, rows: int = 20, **options: Any) -> Outcome:
     """The same run in this process, with short pauses between tries."""
     lines: list[str] = []

@@ -44,7 +44,7 @@ def test_G27_the_same_run_twice_at_once_is_refused_and_pays_once(tmp_path: Path)
         second = child.here(server.url, store, 12)
         assert second.code == 4
         assert f"pid {first.pid}" in second.output
-        out, err = first.communicate(timeout=60)
+        out, err = child.rest(first)
         outcome = child.read(first.returncode, line + out, err)
         keys = child.keys(server.url, child.queries(12))
     check(Case(server, store, keys, outcome, texts=right(keys)))

@@ -156,7 +156,7 @@ def test_G12_G13_G14_what_is_no_message_is_a_transient_ambiguous_error(
         (402, "billing_error", "", "quota"),
         (403, "permission_error", "", "auth"),
         (404, "not_found_error", "model: m", "not_found"),
-        (413, "request_too_large", "", "http_413"),
+        (413, "request_too_large", "", "too_long"),
         (429, "rate_limit_error", "", "rate_limit"),
         (500, "api_error", "", "http_500"),
         (504, "timeout_error", "", "http_504"),

@@ -185,7 +185,7 @@ def test_G12_G13_G14_what_is_no_completion_is_a_transient_ambiguous_error(
         (400, {"error": {"code": "context_length_exceeded"}}, RowProviderError, "too_long", False),
         (404, {}, FatalProviderError, "not_found", False),
         (408, {}, TransientProviderError, "http_408", True),
-        (413, {}, RowProviderError, "http_413", False),
+        (413, {}, RowProviderError, "too_long", False),
         (422, {}, RowProviderError, "http_422", False),
         (429, {}, TransientProviderError, "rate_limit", False),
         (429, {"error": {"code": "insufficient_quota"}}, FatalProviderError, "quota", False),

@@ -124,7 +124,7 @@ class BatchServer:
         writer.close()
 
     def _answer(self, method: str, target: Any, body: bytes) -> tuple[int, Any]:
-        path = target.path
+        path = re.sub("^/openai(/v1|/deployments/m)?/", "/v1/", target.path)  # Azure's three ways
         if path == "/v1/files":
             return 200, self._upload(body)
         if found := re.fullmatch(r"/v1/files/([\w-]+)/content", path):

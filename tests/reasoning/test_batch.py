@@ -18,6 +18,7 @@ from fiatkit.reasoning import RationaleStore, Reasoner
 from fiatkit.reasoning import batch as module
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
+from fiatkit.reasoning.salvage import recover
 from tests.faults.child import TASK, queries
 from tests.faults.fakeserver import COMPLETION_TOKENS, KEY, PROMPT_TOKENS, right_text
 from tests.reasoning.batch_server import BatchServer, Course
@@ -27,20 +28,26 @@ PRICES = {"m": Price(prompt=Decimal(1), completion=Decimal(2))}
 COST = Decimal(PROMPT_TOKENS + 2 * COMPLETION_TOKENS) / 1_000_000  # of one single call
 PROVIDERS = {
     "openai": {"provider": "openai_compatible", "flavour": "openai"},
+    "azure": {"provider": "openai_compatible", "flavour": "azure"},
+    "azure, older": {
+        "provider": "openai_compatible", "flavour": "azure", "api_version": "2024-10-21",
+    },
     "anthropic": {"provider": "anthropic"},
-}
+}  # fmt: skip
+PATHS = {"openai": "/v1", "azure": "/openai/v1", "azure, older": "/openai", "anthropic": ""}
 POLL = 0.02
 
 
 @pytest.fixture(params=PROVIDERS)
 def provider(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     return str(request.param)
 
 
 def large(provider: str, server: BatchServer) -> dict[str, Any]:
-    url = server.url + ("/v1" if provider == "openai" else "")
+    url = server.url + PATHS[provider]
     return {**PROVIDERS[provider], "model": "m", "base_url": url}
 
 
@@ -187,6 +194,38 @@ def test_rows_in_an_open_batch_are_not_asked_for_singly(serve: Serve, open_: Ope
     assert len(server.single) == 2
 
 
+@pytest.mark.parametrize("way", ["merge", "recover"])
+def test_open_batches_go_with_their_store(
+    serve: Serve, open_: Open, provider: str, tmp_path: Path, way: str
+) -> None:
+    """Handed in from one store, fetched into the one it was merged into, or recovered as."""
+    server = serve(Course(looks=10**9))
+    with open_(server, run="night") as reasoner, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fiatkit.reasoning.batch.asyncio.sleep", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            reasoner.expand_in_batches(queries(2), poll=POLL)
+    first = path = tmp_path / "store.sqlite"
+    if way == "recover":
+        assert recover(path) == {"completions": 0, "attempts": 2}
+    else:
+        path = tmp_path / "all.sqlite"
+        with RationaleStore(path) as everything:
+            everything.merge(first)
+            everything.merge(first)
+    server.made[0].course.looks = 0
+    model = create_chat_model(large(provider, server))
+    with Reasoner(TASK, model, RationaleStore(path), prices=PRICES) as reasoner:
+        tally = reasoner.expand_in_batches(queries(2), poll=POLL)
+        assert (tally.submitted, tally.answered, tally.failed) == (0, 2, {})
+        if way == "merge":
+            reasoner.store.merge(first)
+        assert reasoner.store.batches.open_rows() == 0
+        spent = reasoner.store.spent("night")
+        assert (spent.calls, spent.cost, spent.possibly_billed) == (2, COST, 0)
+        assert texts(reasoner, 2) == right(2)
+    assert len(server.made) == 1 and server.single == []
+
+
 def _interrupt(seconds: float) -> None:
     raise KeyboardInterrupt
 
@@ -263,7 +302,7 @@ def test_a_batch_of_somebody_else_is_not_taken_for_ours(
     serve: Serve, open_: Open, provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Anthropic's batches carry no name: one of the same size and time may be another's."""
-    if provider == "openai":
+    if provider != "anthropic":
         pytest.skip("OpenAI's batches carry our name")
     monkeypatch.setattr(module, "LOOKED_FOR", 0.5)
     server = serve(Course(), Course(refuse=502), Course())

@@ -45,14 +45,19 @@ class BatchTable:
     """The tables `batches` and `batch_rows` of an open store.
 
     Args:
-        db: the store's connection.
+        db: the store's connection that writes.
+        reading: the one that looks, also while the other waits for the disk.
         writing: makes one transaction.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, writing: Callable[[], AbstractContextManager[None]]
+        self,
+        db: sqlite3.Connection,
+        reading: sqlite3.Connection,
+        writing: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._db = db
+        self._reading = reading
         self._writing = writing
 
     def begin(self, name: str, model: ModelIdentity, rows: Sequence[Row], run: str = "") -> None:
@@ -133,8 +138,8 @@ class BatchTable:
 
     def has(self, key: str) -> bool:
         """Whether a request is in a batch that is not over."""
-        found = self._db.execute("SELECT 1 FROM batch_rows WHERE key = ?", (key,)).fetchone()
-        return found is not None
+        found = self._reading.execute("SELECT 1 FROM batch_rows WHERE key = ?", (key,))
+        return found.fetchone() is not None
 
     def open_rows(self) -> int:
         """How many rows are in batches that are not over."""

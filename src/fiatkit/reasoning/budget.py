@@ -27,6 +27,7 @@ class Budget:
     def __init__(self, policy: Policy, pricing: Pricing | None, identity: ModelIdentity) -> None:
         self.policy = policy
         self.pricing = pricing
+        self._charges_writing = identity.provider == "anthropic"
         self.cost = Decimal(0)
         self.unknown = 0
         self.calls = 0
@@ -47,11 +48,14 @@ class Budget:
         return int(size / self._bytes_per_token) + PER_MESSAGE * len(request.messages)
 
     def worst(self, request: Request) -> Decimal:
-        """The most that a request can cost: nothing cached, all that it may write."""
+        """The most that a request can cost: nothing cached, all put into the cache, where that
+        is charged, and all that it may write."""
         if self.pricing is None:
             return Decimal(0)
         most = max(request.sampling.max_tokens, self._most_tokens)
-        return self.pricing(Usage(self.prompt_tokens(request), most, 0)) or Decimal(0)
+        read = self.prompt_tokens(request)
+        kept = read if self._charges_writing else None
+        return self.pricing(Usage(read, most, 0, None, kept, kept)) or Decimal(0)
 
     def price(self, usage: Usage, share: Decimal = Decimal(1)) -> Decimal | None:
         """What a call cost; None if that is not known."""

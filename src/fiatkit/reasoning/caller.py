@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 
-from fiatkit.errors import CapReachedError, EnvironmentProblem, ProviderError
+from fiatkit.errors import CapReachedError, EnvironmentProblem, FiatError, ProviderError
 from fiatkit.models.protocol import ChatModel, NeedsKey, TellsLimits
 from fiatkit.reasoning.budget import Budget
+from fiatkit.reasoning.group_commit import GroupCommit
 from fiatkit.reasoning.limiter import Pace
 from fiatkit.reasoning.prices import shown
 from fiatkit.reasoning.stopping import Stopping, clock
@@ -76,6 +78,7 @@ class Caller:
         self.stopping = Stopping(say)
         self._model = model
         self._store = store
+        self._written = GroupCommit(store)
         self._budget = budget
         self._run = run
         self._say = say
@@ -103,24 +106,14 @@ class Caller:
         worst = await self._turn(request)
         if worst is None:
             return None
-        attempt = self._store.lease(key, run=self._run, model=self._model.identity.model)
-        self.tally.calls += 1
         self._budget.reserve(worst)
         tokens = self._budget.prompt_tokens(request) + request.sampling.max_tokens
         sent = self.pace.begin(tokens)
         usage = Usage()
         try:
-            answer = await self._model.complete(request)
+            attempt = await self._lease(key, worst)
+            answer = await self._sent(attempt, request, sent, worst)
             usage = answer.usage
-        except ProviderError as error:
-            if error.reason != "refused":
-                self._failed(attempt, error, sent, worst)
-                raise
-            answer = Completion("", "refused", detail=error.message)
-        except BaseException:
-            with contextlib.suppress(EnvironmentProblem):
-                self._lost(attempt, "interrupted", worst)
-            raise
         finally:
             used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
             self.pace.end(tokens - used if used else 0)
@@ -129,7 +122,36 @@ class Caller:
         self._quiet_since = None
         self.pace.answered(sent)
         self._budget.learn(request, answer.usage)
-        return self._kept(attempt, request, answer, worst, keep_empty)
+        return await self._kept(attempt, request, answer, worst, keep_empty)
+
+    async def _lease(self, key: str, worst: Decimal) -> int:
+        """Put the attempt into the ledger; one that is then not sent after all is closed there."""
+        model, leased = self._model.identity.model, list[int]()
+        try:
+            await self._written(lambda: leased.append(self._store.lease(key, self._run, model)))
+        except BaseException:
+            self._budget.settle(worst, None)
+            with contextlib.suppress(FiatError, IndexError):
+                await self._written(partial(self._store.fail, leased[0], "unsent"))
+            raise
+        return leased[0]
+
+    async def _sent(
+        self, attempt: int, request: Request, sent: float, worst: Decimal
+    ) -> Completion:
+        """Send it; close the attempt if that brings no answer."""
+        self.tally.calls += 1
+        try:
+            return await self._model.complete(request)
+        except ProviderError as error:
+            if error.reason != "refused":
+                await self._failed(attempt, error, sent, worst)
+                raise
+            return Completion("", "refused", detail=error.message)
+        except BaseException:
+            with contextlib.suppress(EnvironmentProblem):
+                await self._lost(attempt, "interrupted", worst)
+            raise
 
     async def _turn(self, request: Request) -> Decimal | None:
         """Wait until a request may be sent; the most it can cost, or None if the run stops."""
@@ -167,27 +189,29 @@ class Caller:
         if self._tells is not None and (limits := self._tells.limits) is not None:
             self.pace.heard(limits, tokens)
 
-    def _failed(self, attempt: int, error: ProviderError, sent: float, worst: Decimal) -> None:
+    async def _failed(
+        self, attempt: int, error: ProviderError, sent: float, worst: Decimal
+    ) -> None:
         """Close an attempt that brought no answer, and slow down if that helps."""
         if self._quiet_since is None:
             self._quiet_since = sent
-        if error.ambiguous:
-            self._lost(attempt, error.reason, worst)
-        else:
-            self._budget.settle(worst, None)
-            self._store.fail(attempt, error.reason)
         if error.reason == "rate_limit":
             self.pace.refused(sent, error.retry_after)
         elif error.retryable and self.pace.failed(error.retry_after):
             self._say("More than half of the last 50 calls failed; paused, then one call tries.")
+        if error.ambiguous:
+            await self._lost(attempt, error.reason, worst)
+        else:
+            self._budget.settle(worst, None)
+            await self._written(partial(self._store.fail, attempt, error.reason))
 
-    def _lost(self, attempt: int, reason: str, worst: Decimal) -> None:
+    async def _lost(self, attempt: int, reason: str, worst: Decimal) -> None:
         cost = self._budget.settle(worst, None, possibly_billed=True)
         self._account()
         self.tally.possibly_billed += 1
-        self._store.fail(attempt, reason, ambiguous=True, cost=cost)
+        await self._written(partial(self._store.fail, attempt, reason, ambiguous=True, cost=cost))
 
-    def _kept(
+    async def _kept(
         self, attempt: int, request: Request, answer: Completion, worst: Decimal, keep_empty: bool
     ) -> Completion:
         """Commit an answer; one that is unusable, or asked for once more, only as an attempt."""
@@ -196,9 +220,14 @@ class Caller:
         self.tally.usage = add(self.tally.usage, answer.usage)
         if answer.finish == "error" or (answer.finish == "empty" and not keep_empty):
             reason = answer.detail or answer.finish
-            self._store.fail(attempt, reason, usage=answer.usage, cost=cost)
+            await self._written(
+                partial(self._store.fail, attempt, reason, usage=answer.usage, cost=cost)
+            )
             return answer
-        return self._store.commit(attempt, self._model.identity, request, answer, cost=cost)
+        identity = self._model.identity
+        return await self._written(
+            partial(self._store.commit, attempt, identity, request, answer, cost=cost)
+        )
 
     def _account(self) -> None:
         self.tally.cost, self.tally.unknown_cost = self._budget.cost, self._budget.unknown
@@ -215,4 +244,6 @@ def add(a: Usage, b: Usage) -> Usage:
         plus(a.completion_tokens, b.completion_tokens),
         plus(a.cached_tokens, b.cached_tokens),
         plus(a.reasoning_tokens, b.reasoning_tokens),
+        plus(a.written_tokens, b.written_tokens),
+        plus(a.written_1h_tokens, b.written_1h_tokens),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from fiatkit.errors import (
     CapReachedError,
@@ -30,7 +31,8 @@ from fiatkit.reasoning.store import RationaleStore
 from fiatkit.records import Completion, Request
 
 FATAL_IN_A_ROW = 3
-TURN_AFTER = 256  # rows from the store before others on the event loop have their turn
+LOOKED_UP = 256  # rows at once, before others on the event loop have their turn
+BESIDE = 8  # one more worker for so many prepares a request while others wait for the disk
 RETRIED = {"refused": "refused", "truncated": "length", "empty": "empty"}
 POSSIBLY_BILLED = "possibly_billed"
 ONLY_REASONING = "only reasoning"
@@ -140,7 +142,8 @@ class Engine:
                     for waiter in waiters:
                         told(replace(found, id=waiter))
 
-        await stopping.drain([self._guarded(work, stopping) for _ in range(self.workers)])
+        workers = self.workers + self.workers // BESIDE
+        await stopping.drain([self._guarded(work, stopping) for _ in range(workers)])
         if self._fatal:
             raise self._fatal[-1]
 
@@ -162,18 +165,19 @@ class Engine:
         self, requests: Iterable[tuple[str, Request]], told: Told
     ) -> Iterator[tuple[str, Request] | None]:
         """Tell what the store holds; yield the rest. Looked up when a worker is free for it."""
-        known = 0
-        for identity, request in requests:
-            found, left = self.stored(identity, request)
-            if left is not None or found is None:
-                yield identity, request
-                continue
-            self.tally.from_store += 1
-            self.tally.failed += found.completion.finish != "stop"
-            told(found)
-            known += 1
-            if known % TURN_AFTER == 0:
-                yield None
+        following = iter(requests)
+        while rows := list(islice(following, LOOKED_UP)):
+            keys = [self._key(request) for _, request in rows]
+            held = self.store.get_all(keys)
+            for (identity, request), key in zip(rows, keys, strict=True):
+                found, left = self._judged(identity, request, key, held.get(key))
+                if left is not None or found is None:
+                    yield identity, request
+                    continue
+                self.tally.from_store += 1
+                self.tally.failed += found.completion.finish != "stop"
+                told(found)
+            yield None
 
     def stored(self, identity: str, request: Request) -> tuple[Answered | None, Request | None]:
         """What the store knows of a row, and the request that is still to be made for it.
@@ -183,7 +187,12 @@ class Engine:
             UsageError: it is in a batch that is not over.
         """
         key = self._key(request)
-        completion = self.store.get(key)
+        return self._judged(identity, request, key, self.store.get(key))
+
+    def _judged(
+        self, identity: str, request: Request, key: str, completion: Completion | None
+    ) -> tuple[Answered | None, Request | None]:
+        """`stored`, with what the store holds under the request's key."""
         if completion is None:
             self._check_batches(key)
             if self.policy.retry_ambiguous == "never" and self.store.possibly_billed(key):

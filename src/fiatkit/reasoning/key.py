@@ -25,16 +25,7 @@ def canonical_request(identity: ModelIdentity, request: Request) -> str:
     The store keeps it beside the answer. Put together by hand, since a run over a million stored
     rows does little else than this.
     """
-    messages = ",".join(
-        [f'{{"content":{quoted(m.content)},"role":"{m.role}"}}' for m in request.messages]
-    )
-    choices = ",".join([quoted(choice) for choice in request.choices])
-    endpoint, others = _of_identity(identity)
-    return (
-        f'{{"choices":[{choices}],{endpoint},"messages":[{messages}],{others},'
-        f'"sample":{request.sample},"sampling":{_of_sampling(request.sampling)},'
-        f'"version":{KEY_VERSION}}}'
-    )
+    return _head(identity, request.choices, request.messages[:-1])[0] + _tail(identity, request)
 
 
 def request_values(identity: ModelIdentity, request: Request) -> dict[str, Any]:
@@ -56,7 +47,33 @@ def request_of(values: Mapping[str, Any]) -> Request:
 
 def completion_key(identity: ModelIdentity, request: Request) -> str:
     """sha256 of the request's canonical JSON, as 64 hex digits."""
-    return hashlib.sha256(canonical_request(identity, request).encode()).hexdigest()
+    digest = _head(identity, request.choices, request.messages[:-1])[1].copy()
+    digest.update(_tail(identity, request).encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _head(
+    identity: ModelIdentity, choices: tuple[str, ...], shared: tuple[Message, ...]
+) -> tuple[str, hashlib._Hash]:
+    """What the rows of a run have in common: how their JSON begins, and its sha256 so far."""
+    named = ",".join([quoted(choice) for choice in choices])
+    messages = "".join([_message(message) + "," for message in shared])
+    text = f'{{"choices":[{named}],{_of_identity(identity)[0]},"messages":[{messages}'
+    return text, hashlib.sha256(text.encode())
+
+
+def _tail(identity: ModelIdentity, request: Request) -> str:
+    """The last message, and all that stands behind it."""
+    last = "".join([_message(message) for message in request.messages[-1:]])
+    return (
+        f'{last}],{_of_identity(identity)[1]},"sample":{request.sample},'
+        f'"sampling":{_of_sampling(request.sampling)},"version":{KEY_VERSION}}}'
+    )
+
+
+def _message(message: Message) -> str:
+    return f'{{"content":{quoted(message.content)},"role":"{message.role}"}}'
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ from fiatkit.records import ModelIdentity, Usage
 from fiatkit.settings import Strict
 
 MILLION = Decimal(1_000_000)
+WRITTEN, WRITTEN_1H = Decimal("1.25"), Decimal(2)
 IN_PROCESS = ("scripted", "llama_cpp", "transformers")
 Pricing = Callable[[Usage], Decimal | None]
 
@@ -28,22 +29,38 @@ class Price(Strict):
         prompt: of what it reads.
         completion: of what it writes, hidden reasoning too.
         cached: of what it reads and had read before; default: as `prompt`.
+        written: of what it reads and puts into its cache, for five minutes; default: 1.25 times
+            `prompt`, as at Anthropic, the only provider that tells of such tokens.
+        written_1h: likewise, for an hour; default: twice `prompt`.
         batch: what a call in a batch costs, as a share of these.
     """
 
     prompt: Decimal = Field(ge=0)
     completion: Decimal = Field(ge=0)
     cached: Decimal | None = Field(default=None, ge=0)
+    written: Decimal | None = Field(default=None, ge=0)
+    written_1h: Decimal | None = Field(default=None, ge=0)
     batch: Decimal = Field(default=Decimal("0.5"), ge=0, le=1)
 
     def of(self, usage: Usage) -> Decimal | None:
         """The price of one call, or None where its tokens are not known."""
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
-        cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
-        read = (usage.prompt_tokens - cached) * self.prompt
-        again = cached * (self.prompt if self.cached is None else self.cached)
-        return (read + again + usage.completion_tokens * self.completion) / MILLION
+        cached, written, hour = _parts(usage)
+        paid = (usage.prompt_tokens - cached - written) * self.prompt
+        paid += cached * (self.prompt if self.cached is None else self.cached)
+        brief = self.prompt * WRITTEN if self.written is None else self.written
+        long = self.prompt * WRITTEN_1H if self.written_1h is None else self.written_1h
+        paid += (written - hour) * brief + hour * long
+        return (paid + usage.completion_tokens * self.completion) / MILLION
+
+
+def _parts(usage: Usage) -> tuple[int, int, int]:
+    """Of the prompt's tokens, those from the cache, those put into it, and of these for an hour."""
+    prompt = usage.prompt_tokens or 0
+    cached = min(usage.cached_tokens or 0, prompt)
+    written = min(max(usage.written_tokens or 0, usage.written_1h_tokens or 0), prompt - cached)
+    return cached, written, min(usage.written_1h_tokens or 0, written)
 
 
 def shown(cost: Decimal) -> str:
@@ -93,10 +110,12 @@ def _listed(identity: ModelIdentity) -> Pricing | None:
     def price(usage: Usage) -> Decimal | None:
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
+        cached, written, hour = _parts(usage)
         tokens = Tokens(
             input_tokens=usage.prompt_tokens,
-            cache_read_tokens=min(usage.cached_tokens or 0, usage.prompt_tokens),
+            cache_read_tokens=cached,
             output_tokens=usage.completion_tokens,
+            **({"cache_write_tokens": written, "cache_write_1h_tokens": hour} if written else {}),
         )
         return Decimal(listed.calc_price(tokens)["total_price"])
 

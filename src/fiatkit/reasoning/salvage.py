@@ -7,6 +7,7 @@ in its -wal, newest first; an answer counts if its checksum holds, whatever beca
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import sqlite3
@@ -26,6 +27,8 @@ PAGE = 4096
 LEAF = 0x0D
 REAL = ("seconds", "created", "started", "ended")
 WAL_HEADER, FRAME_HEADER = 32, 24
+CLOSED = """DELETE FROM batch_rows WHERE attempt NOT IN (
+SELECT seq FROM attempts WHERE outcome = 'leased')"""  # an older page may hold them still
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
@@ -66,6 +69,11 @@ def _salvage(path: Path, fresh: Path) -> Counter[str]:
                 _keep_answer(db, number, row)
             elif len(row) in (11, 1 + len(ATTEMPT)):
                 _keep_attempt(db, number, row)
+            elif len(row) == 6:
+                _keep_batch(db, row)
+            elif len(row) == 4:
+                _keep_batch_row(db, row)
+        db.execute(CLOSED)
         db.execute("COMMIT")
         tables = ("completions", "attempts")
         return Counter(
@@ -101,6 +109,22 @@ def _keep_attempt(db: sqlite3.Connection, number: int, row: Row) -> None:
         "WHERE attempts.ended IS NULL",
         (number, *values),
     )
+
+
+def _keep_batch(db: sqlite3.Connection, row: Row) -> None:
+    """The newest that is found of a batch."""
+    *texts, rows, began = row
+    right = all(isinstance(text, str) for text in texts) and str(row[2]).startswith("[")
+    if right and isinstance(rows, int) and isinstance(began, int | float):
+        db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def _keep_batch_row(db: sqlite3.Connection, row: Row) -> None:
+    """A row of a batch; its key is the sha256 of its request."""
+    key, batch, request, attempt = row
+    right = isinstance(request, str) and isinstance(batch, str) and isinstance(attempt, int)
+    if right and hashlib.sha256(request.encode(errors="surrogateescape")).hexdigest() == key:
+        db.execute("INSERT OR IGNORE INTO batch_rows VALUES (?, ?, ?, ?)", row)
 
 
 def _typed(names: Sequence[str], values: Row) -> Row:

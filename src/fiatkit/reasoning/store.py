@@ -8,6 +8,7 @@ requests may have been billed without an answer.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -16,7 +17,7 @@ import socket
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from fiatkit.reasoning.schema import SELECTED
 from fiatkit.records import Completion, ModelIdentity, Request, Usage
 
 NO_USAGE = Usage()
-GET = f"SELECT {', '.join(schema.ANSWER)} FROM completions WHERE key = ?"
+GET = f"SELECT {', '.join(schema.ANSWER)} FROM completions WHERE key IN"
 GET_WITH_REQUEST = f"SELECT {SELECTED} FROM completions WHERE key = ?"
 CHECKPOINT_EVERY = 500  # transactions
 BYTES_EACH = 4096  # of an answer, as long as the store holds none
@@ -74,6 +75,7 @@ class RationaleStore:
         self._process = os.getpid()
         self._broken: FiatError | None = None
         self._transactions = 0
+        self._together = False
         self._lock: place.Lock | None = place.Lock(path)
         try:
             self._check_whole(self._lock.left)
@@ -82,8 +84,9 @@ class RationaleStore:
                 self._check()
                 self._db = connected(path)
                 try:
-                    self._prepare(steal)
+                    journal = self._prepare(steal)
                     self._guard = reader(path)
+                    self._reading = self._guard if journal == "wal" else self._db
                 except BaseException:
                     self._db.close()
                     raise
@@ -101,7 +104,7 @@ class RationaleStore:
         store.path, store.corrupt, store._lock = path, 0, None
         store._process, store._broken = os.getpid(), None
         with explained(path):
-            store._db = store._guard = reader(path)
+            store._db = store._guard = store._reading = reader(path)
             schema.view_as_current(store._db, path)
         OPEN.add(store)
         return store
@@ -156,14 +159,16 @@ class RationaleStore:
         if problem != "ok":
             raise StoreCorruptError(f'The store "{self.path}" is damaged: {problem}.', RECOVER)
 
-    def _prepare(self, steal: bool) -> None:
-        db = self._db
+    def _prepare(self, steal: bool) -> str:
+        """Bring the file up to date, settle what is under way in it. Returns its journal."""
+        db, journal = self._db, place.journal_for(self.path)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA wal_autocheckpoint = 0")
         schema.bring_up_to_date(db, self.path)
-        db.execute(f"PRAGMA journal_mode = {place.journal_for(self.path)}")
+        db.execute(f"PRAGMA journal_mode = {journal}")
         self._settle_leases(steal)
         self._version = self._data_version()
+        return journal
 
     def _settle_leases(self, steal: bool) -> None:
         """Requests of a dead process that never came back may have been carried out and billed.
@@ -192,22 +197,31 @@ class RationaleStore:
 
         A row whose checksum does not hold is counted in `corrupt` and taken as absent.
         """
+        return self.get_all((key,)).get(key)
+
+    def get_all(self, keys: Sequence[str]) -> dict[str, Completion]:
+        """The committed answers of many requests, by key; those that have none are left out."""
         self._check_process()
+        marks = ", ".join("?" * len(keys))
         try:
-            answer = self._db.execute(GET, (key,)).fetchone()
-            if answer is None:
-                return None
-            holds = schema.answer_holds(answer)
-            if holds is None:
-                holds = schema.intact(self._db.execute(GET_WITH_REQUEST, (key,)).fetchone())
+            answers = self._reading.execute(f"{GET} ({marks})", keys).fetchall()
         except sqlite3.DatabaseError as error:
             if "Could not decode" not in str(error):
                 raise explanation(self.path, error) from None
-            holds = False
-        if not holds:
-            self.corrupt += 1
-            return None
-        return schema.completion_of(answer)
+            if len(keys) == 1:
+                self.corrupt += 1
+                return {}
+            return {key: found for key in keys for found in [self.get(key)] if found}
+        whole = [answer for answer in answers if self._holds(answer)]
+        self.corrupt += len(answers) - len(whole)
+        return {answer[0]: schema.completion_of(answer) for answer in whole}
+
+    def _holds(self, answer: schema.Row) -> bool:
+        holds = schema.answer_holds(answer)
+        if holds is None:
+            row = self._reading.execute(GET_WITH_REQUEST, answer[:1]).fetchone()
+            return schema.intact(row)
+        return holds
 
     def newest_requests(self, count: int) -> Iterator[dict[str, Any]]:
         """The requests that were answered last, newest first, as `request_values` gives them."""
@@ -218,12 +232,12 @@ class RationaleStore:
 
     def possibly_billed(self, key: str) -> bool:
         """Whether the reply to an attempt at this request was lost."""
-        found = self._db.execute(
+        found = self._reading.execute(
             "SELECT 1 FROM attempts WHERE key = ? AND possibly_billed LIMIT 1", (key,)
         )
         return found.fetchone() is not None
 
-    def lease(self, key: str, *, run: str = "", model: str = "", batch: str = "") -> int:
+    def lease(self, key: str, run: str = "", model: str = "", *, batch: str = "") -> int:
         """Commit that a request is about to be sent.
 
         Args:
@@ -313,7 +327,31 @@ class RationaleStore:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """One durable transaction. After one has failed, none is begun again."""
+        """One durable transaction, or a part of the one that is made `together`."""
+        if self._together:
+            yield
+            return
+        with self._transaction():
+            yield
+            self._db.execute("COMMIT")
+
+    @contextlib.asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """One durable transaction of all that is written inside; the disk is not waited for here.
+
+        As long as it is, nothing else may be written.
+        """
+        with self._transaction():
+            self._together = True
+            try:
+                yield
+            finally:
+                self._together = False
+            await asyncio.to_thread(self._db.execute, "COMMIT")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """A transaction to be committed inside. After one has failed, none is begun again."""
         self._check_process()
         if self._broken:
             raise self._broken
@@ -323,7 +361,6 @@ class RationaleStore:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
                     yield
-                    self._db.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):
                         self._db.execute("ROLLBACK")
@@ -384,7 +421,7 @@ class RationaleStore:
     @property
     def batches(self) -> BatchTable:
         """The batches that were handed in, and their rows that are still open."""
-        return BatchTable(self._db, self._writing)
+        return BatchTable(self._db, self._reading, self._writing)
 
     # -- looking after it ------------------------------------------------------------------------
 

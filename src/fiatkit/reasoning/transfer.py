@@ -127,10 +127,10 @@ def add(db: sqlite3.Connection, rows: Iterable[Row]) -> Counter[str]:
 
 
 def merge(db: sqlite3.Connection, other: sqlite3.Connection) -> Counter[str]:
-    """Add the answers and the attempts of another store, inside a transaction.
+    """Add the answers, attempts and open batches of another store, inside a transaction.
 
-    What is there already is not added twice. A request that the other store has under way, with
-    nobody holding it, may have been billed.
+    What is there already is not added twice; a batch that is over here stays so. A request that
+    the other store has under way, with nobody holding it, may have been billed.
     """
     rows = other.execute(f"SELECT {SELECTED} FROM completions ORDER BY seq")
     damaged = 0
@@ -157,7 +157,29 @@ def merge(db: sqlite3.Connection, other: sqlite3.Connection) -> Counter[str]:
             f"WHERE NOT EXISTS (SELECT 1 FROM attempts WHERE {same})",
             (*value.values(), value["key"], value["started"], value["pid"], value["host"]),
         ).rowcount
+    _merge_batches(db, other)
     return counts
+
+
+def _merge_batches(db: sqlite3.Connection, other: sqlite3.Connection) -> None:
+    """So that the batches which the other store handed in are fetched from here."""
+    for batch in other.execute("SELECT name, id, model, state, rows, began FROM batches"):
+        db.execute(
+            "INSERT INTO batches (name, id, model, state, rows, began) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET id = excluded.id WHERE id = ''",
+            batch,
+        )
+    rows = other.execute(
+        "SELECT r.key, r.batch, r.request, a.started, a.pid, a.host FROM batch_rows r "
+        "JOIN attempts a ON a.seq = r.attempt"
+    )
+    for key, batch, request, *attempt in rows:
+        db.execute(
+            "INSERT OR IGNORE INTO batch_rows (key, batch, request, attempt) SELECT ?, ?, ?, seq "
+            "FROM attempts WHERE key = ? AND started = ? AND pid = ? AND host = ? "
+            "AND outcome = 'leased'",
+            (key, batch, request, key, *attempt),
+        )
 
 
 def difference(db: sqlite3.Connection, other: sqlite3.Connection) -> Iterator[tuple[str, str]]:

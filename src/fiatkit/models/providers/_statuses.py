@@ -1,4 +1,7 @@
-"""What an HTTP status and its body mean for the run: one table, for every provider."""
+"""What an HTTP status and its body mean for the run: one table, for every provider.
+
+tests/models/test_statuses.py holds it against what servers really answer.
+"""
 
 from __future__ import annotations
 
@@ -55,29 +58,37 @@ def _only(status: int) -> range:
     return range(status, status + 1)
 
 
-CLIENT, SERVER = range(400, 500), range(500, 600)
+ANY, CLIENT, SERVER = range(400, 600), range(400, 500), range(500, 600)
 QUOTA = "The account has no quota left."
+REFUSED = "content_filter|content_policy|moderation|invalid_prompt|data_inspection"
+TOO_LONG = (
+    "(?i)prompt is too long|maximum context length|exceeds the maximum number of tokens|"
+    "context size has been exceeded|exceeds the available context size|string too long"
+)
 RULES = (
     Rule(range(300, 400), "", "", FatalProviderError, "redirect",
          "Redirects are not followed; give the final address as large.base_url."),
     Rule(_only(402), "", "", FatalProviderError, "quota", QUOTA),
     Rule(CLIENT, "quota|billing|spend_limit|credits", "", FatalProviderError, "quota", QUOTA),
     Rule(_only(400), "", "credit balance is too low", FatalProviderError, "quota", QUOTA),
+    Rule(_only(429), "", "Request too large", RowProviderError, "too_long"),
     Rule(_only(429), "", "", TransientProviderError, "rate_limit"),
     Rule(CLIENT, "unsupported_(value|parameter)", "", FatalProviderError, "unsupported",
          "If it is a reasoning model, set large.reasoning: true."),
-    Rule(CLIENT, "content_filter|content_policy|moderation", "", RowProviderError, "refused"),
+    Rule(CLIENT, REFUSED, "", RowProviderError, "refused"),
+    Rule(_only(403), "", "(?i)flagged|moderation", RowProviderError, "refused"),
     Rule(range(401, 404, 2), "", "", FatalProviderError, "auth", "Check the key and its rights."),
     Rule(_only(400), "", "(?i)api key not valid|API_KEY_INVALID", FatalProviderError, "auth",
          "Check the key and its rights."),
     Rule(_only(404), "", "", FatalProviderError, "not_found",
          "Check large.model and large.base_url."),
-    Rule(CLIENT, "context_length|exceed_context", "", RowProviderError, "too_long"),
-    Rule(CLIENT, "", "(?i)prompt is too long|maximum context length|exceeds the maximum number of "
-         "tokens", RowProviderError, "too_long"),
+    Rule(ANY, "context_length|exceed_context|string_above_max", "", RowProviderError, "too_long"),
+    Rule(ANY, "", TOO_LONG, RowProviderError, "too_long"),
+    Rule(_only(413), "", "", RowProviderError, "too_long"),
     Rule(range(408, 410), "", "", TransientProviderError, "http_{}", ambiguous=True),
     Rule(_only(502), "", "", TransientProviderError, "http_{}", ambiguous=True),
     Rule(_only(504), "", "", TransientProviderError, "http_{}", ambiguous=True),
+    Rule(range(520, 525, 4), "", "", TransientProviderError, "http_{}", ambiguous=True),
     Rule(SERVER, "", "", TransientProviderError, "http_{}"),
     Rule(range(0, 1000), "", "", RowProviderError, "http_{}"),
 )  # fmt: skip
@@ -125,11 +136,13 @@ def _obeyed(kind: type[ProviderError], headers: Any) -> type[ProviderError]:
 
 
 def error_value(body: Any) -> dict[str, Any]:
-    """The error in an error answer: alone, under "error" (Anthropic), or in a list (Gemini)."""
+    """The error in an error answer: alone, under "error", in a list (Gemini), a text (Ollama)."""
     if isinstance(body, list) and body:
         body = body[0]
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+    if isinstance(body, dict) and "error" in body:
         body = body["error"]
+    if isinstance(body, str):
+        return {"message": body}
     return body if isinstance(body, dict) else {}
 
 

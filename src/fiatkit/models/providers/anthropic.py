@@ -120,10 +120,10 @@ class Anthropic:
 
     async def complete(self, request: Request) -> Completion:
         """Make one attempt within the deadline."""
-        messages = self.client().messages.with_streaming_response
+        self.client()
         body = self.body(request)
         began = time.monotonic()
-        content = await self.remote.body(lambda: messages.create(**body))
+        content = await self.remote.answer(body)
         try:
             return read(json.loads(content), request, time.monotonic() - began)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
@@ -159,6 +159,8 @@ class Anthropic:
                 open_telemetry=False,
                 http_client=remote.http_client(self.slots),
             )
+            url = f"{settings.base_url.rstrip('/')}/v1/messages"
+            remote.post_to(url, self._client, {})
         return self._client
 
     def body(self, request: Request) -> dict[str, Any]:
@@ -258,4 +260,6 @@ def _usage(told: Any) -> Usage:
     prompt = None if fresh is None else fresh + (read_ or 0) + (written or 0)
     details = told.get("output_tokens_details")
     thinking = count(details.get("thinking_tokens")) if isinstance(details, dict) else None
-    return Usage(prompt, count(told.get("output_tokens")), read_, thinking)
+    kinds = told.get("cache_creation")
+    hour = count(kinds.get("ephemeral_1h_input_tokens")) if isinstance(kinds, dict) else None
+    return Usage(prompt, count(told.get("output_tokens")), read_, thinking, written, hour)

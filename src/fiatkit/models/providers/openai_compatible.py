@@ -10,6 +10,7 @@ import json
 import re
 import time
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -112,13 +113,10 @@ class OpenAICompatible:
 
     async def complete(self, request: Request) -> Completion:
         """Make one attempt within the deadline."""
-        completions = self.client().chat.completions.with_streaming_response
+        self.client()
         body = self.manners.body(request)
-        model, messages = body.pop("model"), body.pop("messages")
         began = time.monotonic()
-        content = await self.remote.body(
-            lambda: completions.create(model=model, messages=messages, extra_body=body)
-        )
+        content = await self.remote.answer(body)
         try:
             value = json.loads(content)
             return read(value, request, self.manners.flavour, time.monotonic() - began)
@@ -159,10 +157,17 @@ class OpenAICompatible:
                 "timeout": settings.timeout,
                 "http_client": remote.http_client(self.slots),
             }
+            base = settings.base_url.rstrip("/")
             if settings.api_version:
-                self._client = sdk.AsyncAzureOpenAI(**common, api_version=settings.api_version)
+                version = settings.api_version
+                self._client = sdk.AsyncAzureOpenAI(**common, api_version=version)
+                if "/deployments" not in base:
+                    base += f"/deployments/{quote(settings.model, safe='')}"
+                params, more = {"api-version": version}, {"api_key": common["api_key"]}
             else:
                 self._client = sdk.AsyncOpenAI(**common)
+                params, more = {}, {}
+            remote.post_to(f"{base}/chat/completions", self._client, params, **more)
         return self._client
 
 
