@@ -171,7 +171,13 @@ def work(
     put: Callable[[str], None],
     say: Callable[[str], None],
 ) -> None:
-    """Answer `count` rows; `put` receives each acknowledgement, and what it all came to."""
+    """Answer `count` rows; `put` receives each acknowledgement, and what it all came to.
+
+    With the option `one_thread` the disk is waited for on the main thread, since strace counts the
+    calls of each thread apart, and so would never reach the first ones of a second thread.
+    """
+    if options.pop("one_thread", False):
+        asyncio.to_thread = _at_once
     model = create_chat_model(large(url, **options.pop("large", {})))
     policy = Policy.model_validate(options.pop("policy", {}))
     prices = {"m": Price.model_validate(options.pop("price"))} if "price" in options else {}
@@ -208,6 +214,10 @@ def work(
                 "peak_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             }
             put(json.dumps({"end": end}))
+
+
+async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
+    return work(*arguments)
 
 
 def _put(line: str) -> None:

@@ -4,7 +4,8 @@
 
 A job of 20 rows against the loopback server is killed at the N-th write, pwrite64, fsync,
 fdatasync, rename and sendto, for N = 1, 2, ... until it runs to its end; then it is run again and
-both are held against the server's receipts. LOG is a file of the points that passed: the same
+both are held against the server's receipts. The kills at random times meet the run as it is, with
+the disk waited for on a thread of its own. LOG is a file of the points that passed: the same
 command goes on where it stopped, unless the sources have changed.
 """
 
@@ -44,7 +45,7 @@ def kill_at(forks: Forks, call: str, number: int, folder: Path) -> bool:
     inject = f"inject={call}:signal=KILL:when={number}"
     with FakeServer() as server:
         tracer = attach(folder / "strace.log", "-e", f"trace={call}", "-e", inject)
-        killed = forks.run(_job(server, store), folder, tracer)
+        killed = forks.run(_job(server, store, one_thread=True), folder, tracer)
         assert killed.code in (0, -9), killed.output
         _resume(forks, server, store, killed)
     return killed.code != 0
@@ -72,8 +73,9 @@ def kill_at_random(forks: Forks, chance: random.Random, folder: Path) -> None:
         _resume(forks, server, store, killed)
 
 
-def _job(server: FakeServer, store: Path) -> list[str]:
-    return child.command(server.url, store, ROWS, large={"concurrency": CONCURRENCY})
+def _job(server: FakeServer, store: Path, **options: bool) -> list[str]:
+    large = {"concurrency": CONCURRENCY}
+    return child.command(server.url, store, ROWS, large=large, **options)
 
 
 def _resume(forks: Forks, server: FakeServer, store: Path, killed: child.Outcome) -> None:

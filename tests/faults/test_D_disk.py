@@ -50,10 +50,10 @@ def test_D01_a_full_disk_stops_the_run_and_keeps_what_was_acknowledged(tmp_path:
 @pytest.mark.parametrize(
     ("call", "number"),
     [
-        ("fdatasync", 27),
+        ("fdatasync", 17),
         ("pwrite64", 90),
         pytest.param("fdatasync", 14, marks=pytest.mark.slow),
-        pytest.param("pwrite64", 151, marks=pytest.mark.slow),
+        pytest.param("pwrite64", 70, marks=pytest.mark.slow),
     ],
 )
 def test_D02_an_error_of_the_disk_stops_the_run_and_nothing_is_tried_again(
@@ -67,7 +67,7 @@ def test_D02_an_error_of_the_disk_stops_the_run_and_nothing_is_tried_again(
     with FakeServer() as server:
         rows = child.keys(server.url, child.queries(20))
         done = subprocess.run(
-            [*tracer, *child.command(server.url, store, 20)],
+            [*tracer, *child.command(server.url, store, 20, one_thread=True)],
             cwd=child.ROOT,
             env=child.environment(),
             capture_output=True,
