@@ -60,11 +60,18 @@ LINES = [
 ]
 
 
-def make_model(folder: Path, template: str | None) -> Path:
-    """A Llama of two layers with a byte-level BPE tokenizer, saved as safetensors."""
+def make_model(folder: Path, template: str | None, kind: str = "Llama", **more: Any) -> Path:
+    """A decoder of two layers with a byte-level BPE tokenizer, saved as safetensors.
+
+    Args:
+        folder: where to.
+        template: the chat template.
+        kind: the name of a configuration of transformers without its ending.
+        more: what is other in it.
+    """
     import torch
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     tokenizer = Tokenizer(models.BPE())
@@ -78,7 +85,7 @@ def make_model(folder: Path, template: str | None) -> Path:
     )
     tokenizer.train_from_iterator(LINES, trainer)
     end = "<|im_end|>" if template else "<|endoftext|>"
-    wrapped = PreTrainedTokenizerFast(
+    wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=end,
         pad_token=end,
@@ -87,21 +94,22 @@ def make_model(folder: Path, template: str | None) -> Path:
     )
     wrapped.chat_template = template
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(wrapped),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        eos_token_id=wrapped.eos_token_id,
-        pad_token_id=wrapped.pad_token_id,
-        bos_token_id=None,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    values = {
+        "vocab_size": len(wrapped),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "eos_token_id": wrapped.eos_token_id,
+        "pad_token_id": wrapped.pad_token_id,
+        "bos_token_id": None,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.2,
+    }
+    config = getattr(transformers, f"{kind}Config")(**values | more)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     wrapped.save_pretrained(folder)
     return folder
 

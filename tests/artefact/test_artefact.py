@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.artefact.conftest import reseal, scores
+from tests.artefact.conftest import make, reseal, scores
 
 from fiatkit import artefact
 from fiatkit.artefact import manifest
@@ -215,3 +215,29 @@ def test_A04_a_weight_that_is_not_finite_is_never_saved(
 def test_a_folder_that_exists_is_not_overwritten(lora: Path, tiny_chat_model: Path) -> None:
     with pytest.raises(ArtefactError, match="exists already"):
         artefact.save(lora, SmallModel.load(str(tiny_chat_model)), {"recipe": {"method": "full"}})
+
+
+def test_T14_every_file_is_on_the_disk_before_the_artefact_is_there(
+    tmp_path: Path, tiny_chat_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that libraries write; then the folder's names, and its own name last."""
+    seen: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(handle: int) -> None:
+        seen.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        fsync(handle)
+
+    def renamed(path: Path, target: Path) -> Path:
+        seen.append(f"{target} is there")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    make(tmp_path / "model", tiny_chat_model, "lora")
+    there = seen.index(f"{tmp_path / 'model'} is there")
+    work = tmp_path / ".model.part"
+    files = [work / file.name for file in (tmp_path / "model").iterdir()]
+    assert len(files) >= 4
+    assert {str(path) for path in (*files, work)} <= set(seen[:there])
+    assert str(tmp_path) in seen[there:]

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gguf import GGUFValueType
 from tests.artefact import outside
 from tests.artefact.conftest import make, reseal
 from tests.command import fiat
+from tests.conftest import CHATML, make_model
 
 from fiatkit import artefact
-from fiatkit.artefact.export import _source, export, gguf
+from fiatkit.artefact.export import _gguf_metadata, _source, export, gguf
 from fiatkit.errors import ArtefactError, UnknownNameError, UsageError
 from fiatkit.experiment.single import load_fitted
 from fiatkit.recipes.predictor import small_prompt
@@ -124,6 +126,45 @@ def test_llama_cpp_scores_as_fiatkit_does(
     encoded = [fitted.small.encode(prompt, max_length=500, reserve=20) for prompt in shown]
     theirs = fitted.small.score_labels(encoded, fitted.task.choices or [], batch_tokens=500)
     np.testing.assert_allclose(found, theirs, atol=near)
+
+
+def exported_to_llama(model: Path, folder: Path) -> None:
+    """Tune an adapter on a model; llama.cpp, run on the exported file, answers as fiatkit does."""
+    make(folder / "model", model, "lora")
+    told = export(folder / "model", "gguf", folder / "out", precision="f32")
+    assert "the same tokens" in told
+    with outside.at_llama(folder / "out", "model-f32.gguf") as names:
+        found = [names["answer"](**row) for row in ROWS]
+    assert found == asked_inside(folder / "model", TEXTS)
+
+
+def test_a_qwen2_becomes_a_gguf_file(tmp_path: Path) -> None:
+    """Its biases, and a head of its own."""
+    base = make_model(tmp_path / "base", CHATML, "Qwen2", tie_word_embeddings=False)
+    exported_to_llama(base, tmp_path)
+
+
+def test_a_gemma3_becomes_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its norms and layers; its metadata come from the catalogue's own file, which a random model
+    has not, so that they are made here."""
+    sliding = 16
+    base = make_model(
+        tmp_path / "base",
+        CHATML,
+        "Gemma3Text",
+        num_hidden_layers=6,
+        head_dim=8,
+        query_pre_attn_scalar=8,
+        sliding_window=sliding,
+    )
+
+    def made(config: Any, tokenizer: Any, kind: str) -> _gguf_metadata.Metadata:
+        found = _gguf_metadata.sizes(config, kind, 1_000_000.0)
+        found["gemma3.attention.sliding_window"] = (sliding, GGUFValueType.UINT32)
+        return found | _gguf_metadata.vocabulary(tokenizer, config.vocab_size)
+
+    monkeypatch.setattr(_gguf_metadata, "made", made)
+    exported_to_llama(base, tmp_path)
 
 
 def test_a_gguf_file_that_computes_something_else_is_not_written(

@@ -58,6 +58,19 @@ def test_T01_killed_after_each_step_of_one_and_the_same_tuning(
     assert stopped == straight
 
 
+def test_T01_a_tuning_of_upper_layers_is_killed_and_resumed(
+    tmp_path: Path, tiny_chat_model: Path
+) -> None:
+    """The frozen layers are computed anew after a kill, in the same batches."""
+    settings = SETTINGS | {"checkpoint_every": 5, "layers": "top-1"}
+    common = {"model": str(tiny_chat_model), "settings": settings}
+    whole, once = (common | {"folder": str(tmp_path / name)} for name in ("whole", "once"))
+    assert ends(whole, once | {"die_after": 7}, once) == ["done", "SIGKILL", "done"]
+    again = result(tmp_path / "once")
+    assert again | {"resumed": []} == result(tmp_path / "whole")
+    assert again["resumed"] == [5]
+
+
 @pytest.mark.slow
 @pytest.mark.weights
 def test_T01_killed_at_every_step_of_a_real_model_and_resumed(tmp_path: Path) -> None:

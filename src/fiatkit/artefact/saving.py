@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fiatkit import registry
 from fiatkit.artefact import manifest
 from fiatkit.errors import ArtefactError
-from fiatkit.files import write_json
+from fiatkit.files import sync, write_json
 from fiatkit.models import catalogue
 from fiatkit.models._chat import template_of
 
@@ -63,7 +63,10 @@ def save(
         scores=scores or {},
         versions=manifest.versions(),
     ).write(work)
+    for path in (*work.iterdir(), work):  # libraries write files without bringing them to the disk
+        sync(path)
     work.rename(folder)
+    sync(folder.parent)
 
 
 def base_of(ref: str, tokenizer: Any) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def _run(app: Any, debug: bool) -> int:
 
     told = KEPT
     try:
-        code = int(app(prog_name="fiat", standalone_mode=False) or 0)
+        code = _called(app)
         sys.stdout.flush()
     except FiatError as error:
         _tell(_trace() if debug else f"Error: {error}")
@@ -69,6 +69,16 @@ def _run(app: Any, debug: bool) -> int:
     elif code > 128:
         _tell(told)
     return code
+
+
+def _called(app: Any) -> int:
+    """Run the command; of several processes that torchrun started together, in the first."""
+    if "RANK" not in os.environ:
+        return int(app(prog_name="fiat", standalone_mode=False) or 0)
+    from fiatkit.tuning.together import leading
+
+    with leading() as leads:
+        return int(app(prog_name="fiat", standalone_mode=False) or 0) if leads else 0
 
 
 def _trace() -> str:

@@ -33,9 +33,14 @@ class Causal:
         ids = tuple(tokenizer("", add_special_tokens=True)["input_ids"])
         return tuple(i for i in ids if i != tokenizer.eos_token_id), ()
 
+    @property
+    def body(self) -> Any:
+        """The model without its language-model head."""
+        return getattr(self.model, self.model.base_model_prefix)
+
     def hidden(self, **inputs: Any) -> Any:
         """Run the model's body: its output before the language-model head."""
-        return getattr(self.model, self.model.base_model_prefix)(**inputs)
+        return self.body(**inputs)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Apply the head to chosen hidden states [n, width]; returns [n, vocabulary]."""

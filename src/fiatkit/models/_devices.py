@@ -100,6 +100,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def own_cores() -> int:
+    """Cores for each of the processes that torchrun started here together."""
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def is_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
     import torch

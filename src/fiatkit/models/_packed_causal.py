@@ -34,7 +34,7 @@ class PackedCausal(Causal):
         wanted: list[int] = []
         for index, (_, target) in enumerate(rows):
             wanted += packed.places(index)[-len(target) :]
-        return self._states(packed)[wanted]
+        return self.states(packed)[wanted]
 
     def score(self, rows: Sequence[Ids], targets: Sequence[Ids]) -> torch.Tensor:
         """Summed log-probability of each target, stop token included, after each prompt.
@@ -54,7 +54,7 @@ class PackedCausal(Causal):
             end = packed.segments[leaf].end
             places += range(end - nodes - 1, end)  # the prompt's last token, then the branches
         tokens = sorted({token for target in targets for token in target})
-        logs = exact(self._logs(self._states(packed)[places], tokens))
+        logs = exact(self._logs(self.states(packed)[places], tokens))
         logs = logs.view(len(rows), nodes + 1, -1)
         at = {token: column for column, token in enumerate(tokens)}
         steps = [
@@ -70,23 +70,34 @@ class PackedCausal(Causal):
         """Compute prompts, and keep their keys and values for answers to grow behind them."""
         packed = pack(prompts)
         packed.kept = []
-        states = self._states(packed)
+        states = self.states(packed)
         last = states[[packed.places(index)[-1] for index in range(len(prompts))]]
         return PackedReading(self, packed, last, len(prompts))
 
     def forward_packed(self, ids: Any, positions: Any, layout: Any) -> torch.Tensor:
         """Run the body on ids [tokens] at positions [tokens]; returns states [tokens, width]."""
-        with attending(self.model.config.get_text_config()):
-            found: torch.Tensor = self.hidden(
-                input_ids=ids[None], position_ids=positions[None], use_cache=False, packed=layout
-            ).last_hidden_state
-        return found[0]
+        return self._forward(positions, layout, input_ids=ids[None])
 
-    def _states(self, packed: Packed) -> torch.Tensor:
+    def states(self, packed: Packed, embedded: torch.Tensor | None = None) -> torch.Tensor:
+        """Run the body on a layout; returns states [tokens, width].
+
+        Args:
+            packed: the layout.
+            embedded: what the first layer reads [tokens, width]; None: the tokens' embeddings.
+        """
         import torch
 
-        ids = torch.tensor(packed.ids, device=self.device)
-        return self.forward_packed(ids, torch.tensor(packed.positions, device=self.device), packed)
+        positions = torch.tensor(packed.positions, device=self.device)
+        if embedded is not None:
+            return self._forward(positions, packed, inputs_embeds=embedded[None])
+        return self.forward_packed(torch.tensor(packed.ids, device=self.device), positions, packed)
+
+    def _forward(self, positions: Any, layout: Any, **read: Any) -> torch.Tensor:
+        with attending(self.model.config.get_text_config()):
+            found: torch.Tensor = self.hidden(
+                position_ids=positions[None], use_cache=False, packed=layout, **read
+            ).last_hidden_state
+        return found[0]
 
     def _logs(self, states: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Log-probabilities of chosen tokens: [states, tokens]; few states' logits at a time."""

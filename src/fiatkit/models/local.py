@@ -18,7 +18,7 @@ from fiatkit.models import catalogue
 from fiatkit.models._causal import Causal
 from fiatkit.models._chat import scaffold, template_of, tokens_of
 from fiatkit.models._devices import choose as choose_device
-from fiatkit.models._devices import cores, memory_told, precision
+from fiatkit.models._devices import cores, memory_told, own_cores, precision
 from fiatkit.models._literal import Literal
 from fiatkit.models._lora import fused_lora
 from fiatkit.models._packed import CannotPackError
@@ -30,6 +30,8 @@ from fiatkit.records import Message, Part, SmallPrompt
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    from fiatkit.models._frozen import FrozenStates
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class SmallModel:
     Attributes:
         model: the transformers model, wrapped by peft once an adapter is attached.
         identity: `name`, `revision` and `licence`; an adapter fits this model only.
+        ref: how it was asked for: a name of the catalogue, a folder, a hub id.
+        frozen: what rows look like behind layers that are not tuned, while it is kept.
         context: most tokens that the model can read.
         stop_id: the token that ends an answer.
         has_template: whether prompts go through a chat template.
@@ -73,6 +77,8 @@ class SmallModel:
         self.model = model
         self.tokenizer = tokenizer
         self.identity = identity
+        self.ref = identity["name"]
+        self.frozen: FrozenStates | None = None
         self._literal = Literal(tokenizer)
         self.context = int(getattr(model.config, "max_position_embeddings", 2048))
         template = template_of(tokenizer)
@@ -98,8 +104,10 @@ class SmallModel:
         folder, identity = catalogue.resolve_transformers(ref)
         place = choose_device(device)
         with memory_told(f'loading the small model "{ref}"', place, "Take a smaller model."):
-            model, tokenizer = load_transformers(folder, ref, device=place)
-        return cls(model, tokenizer, identity)
+            model, tokenizer = load_transformers(folder, ref, device=place, threads=own_cores())
+        small = cls(model, tokenizer, identity)
+        small.ref = ref
+        return small
 
     # -- text to ids -----------------------------------------------------------------------------
 
@@ -215,7 +223,7 @@ class SmallModel:
             Tensor [target tokens of all rows, width], row after row; `logits` makes of it what
             the model says of each target token, and of no other.
         """
-        return self.network.before_targets(rows)
+        return (self.frozen or self.network).before_targets(rows)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Apply the head to chosen hidden states [n, width]; returns [n, vocabulary]."""

@@ -14,8 +14,10 @@ from fiatkit.models import is_memory
 from fiatkit.models.local import SmallModel
 from fiatkit.tuning import randomness
 from fiatkit.tuning.checkpoints import Checkpoints, State
+from fiatkit.tuning.gradient import Loss, add_gradient, parts
 from fiatkit.tuning.settings import TuningSettings
 from fiatkit.tuning.stopping import Held, Interrupted
+from fiatkit.tuning.together import Team, processes
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +48,7 @@ class Loop:
         settings: TuningSettings,
         method: ModuleType,
         order: Callable[[int], list[list[Row]]],
-        loss: Callable[[Sequence[Row]], torch.Tensor],
+        loss: Loss,
         checkpoints: Checkpoints | None,
     ) -> None:
         import torch
@@ -61,10 +63,12 @@ class Loop:
         self.resumed: list[dict[str, Any]] = []
         self.environment = {
             "device": str(small.device),
+            "processes": processes(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
         self._checkpoints = checkpoints
+        self._team = Team(small, settings) if processes() > 1 else None
         self._held = Held()
         self._began = self._saved_at = time.monotonic()
         self._before, self._cost = 0.0, 0.0
@@ -168,27 +172,20 @@ class Loop:
         """Gradient of the mean loss over `rows`, in smaller parts if memory runs out."""
         while True:
             try:
+                if self._team:
+                    return self._team.gradient(self.small, self.loss, rows, self._batch_tokens)
                 return self._accumulate(rows)
             except (MemoryError, RuntimeError) as error:
-                if not is_memory(error):
+                if self._team or not is_memory(error):
                     raise
             self._halve(rows)
 
-    def _parts(self, rows: Sequence[Row]) -> list[list[int]]:
-        ids = [(*row.prompt, *row.target[:-1]) for row in rows]
-        return list(self.small.network.batches(ids, self._batch_tokens))
-
     def _accumulate(self, rows: Sequence[Row]) -> torch.Tensor:
-        import torch
-
         tokens = sum(len(row.target) for row in rows)
-        total = torch.zeros((), device=self.small.device)
-        for part in self._parts(rows):
-            with self.small.fused():
-                loss = self.loss([rows[index] for index in part]) / tokens
-                loss.backward()
-            total += loss.detach()
-        return total
+        return add_gradient(self.small, self.loss, rows, tokens, self._batch_tokens)
+
+    def _parts(self, rows: Sequence[Row]) -> list[list[int]]:
+        return parts(self.small, rows, self._batch_tokens)
 
     def _halve(self, rows: Sequence[Row]) -> None:
         """Let half as much through the model at once; a step has the same rows and gradient."""
@@ -311,8 +308,8 @@ class Loop:
         self._saved_step = (self.done, len(self.history))
 
     def _apart(self, before: Mapping[str, Any]) -> str:
-        """What another device or number of threads than `before` changes, measured where it can
-        be; empty where nothing is other."""
+        """What another device or number of processes or threads than `before` changes, measured
+        where it can be; empty where nothing is other."""
         import torch
 
         now = self.environment
@@ -320,6 +317,12 @@ class Loop:
             return (
                 f"begun on {before['device']}, resumed on {now['device']}: sums are taken in "
                 "another order there, so that the result may differ in its last digits"
+            )
+        if before.get("processes", 1) != now["processes"]:
+            return (
+                f"begun with {before.get('processes', 1)} processes, resumed with "
+                f"{now['processes']}: gradients are added up in another order, so that the result "
+                "may differ in its last digits"
             )
         if before["threads"] == now["threads"]:
             return ""

@@ -23,7 +23,8 @@ class TuningSettings(Strict):
         rank: LoRA's rank, also of dora and rslora; servers load up to 16 without further flags.
         alpha: LoRA's scale is alpha / rank; of rslora, alpha / sqrt(rank).
         virtual_tokens: trained embeddings before each prompt, for prompt_tuning.
-        layers: "all", or "top-8" for the upper eight layers only.
+        layers: "all", or "top-8" for the upper eight layers only; the ones below are then computed
+            once for all rows.
         learning_rate: default: the method's own (3e-4 for LoRA, 3e-5 for full tuning).
         epochs: passes over the rows; the epoch with the best dev score is kept.
         batch_rows: rows of one optimizer step.

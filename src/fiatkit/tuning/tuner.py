@@ -6,6 +6,7 @@ the loss. Padding is masked by position, so no pad id can be confused with the s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
 from fiatkit.errors import UsageError
+from fiatkit.models._frozen import frozen_states
 from fiatkit.models.local import SmallModel
 from fiatkit.records import TrainingPair
 from fiatkit.tuning.checkpoints import Checkpoints
@@ -55,6 +57,7 @@ class TuningResult:
         tokens: that went through the model.
         skipped: rows that were left out, by reason.
         cut: rows whose rationale was cut.
+        recomputed: why layers that are not tuned were computed in every epoch, if they were.
         halved: the steps at which memory ran out, and the tokens at once from there on.
         environment: device, threads and torch that it was computed with.
         resumed: the steps at which a checkpoint was taken up; `forced` lists what differed, and
@@ -72,6 +75,7 @@ class TuningResult:
     environment: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
+    recomputed: str = ""
 
     def notes(self) -> list[str]:
         """What went otherwise than planned, in words."""
@@ -88,6 +92,11 @@ class TuningResult:
                 if entry["forced"]
             ),
             *(entry["apart"] for entry in self.resumed if entry["apart"]),
+            *(
+                [f"layers that are not tuned are computed in every epoch: {self.recomputed}"]
+                if self.recomputed
+                else []
+            ),
         ]
 
 
@@ -142,7 +151,8 @@ def tune(
         lambda part: target_loss(small, part, settings.label_smoothing),
         checkpoints,
     )
-    loop.run(dev_score, on_progress)
+    with _frozen_kept(small, rows, settings) as recomputed:
+        loop.run(dev_score, on_progress)
     return TuningResult(
         tuple(loop.history),
         loop.best_epoch,
@@ -155,7 +165,24 @@ def tune(
         loop.environment,
         skipped,
         cut,
+        recomputed,
     )
+
+
+@contextlib.contextmanager
+def _frozen_kept(small: SmallModel, rows: Sequence[Row], settings: TuningSettings) -> Iterator[str]:
+    """Within the block, the layers below those that are tuned are not computed again.
+
+    Yields:
+        Why they are all the same; empty where all layers are tuned, or nothing is wrong.
+    """
+    if settings.top_layers is None or not small.packs:
+        yield "" if settings.top_layers is None else "this architecture cannot be packed"
+        return
+    pairs = [(row.prompt, row.target) for row in rows]
+    first = int(small.core.config.get_text_config().num_hidden_layers) - settings.top_layers
+    with frozen_states(small, pairs, _sample(rows), first, settings.batch_tokens) as problem:
+        yield problem
 
 
 def _about(

@@ -39,8 +39,6 @@ def made(config: Any, tokenizer: Any, architecture: str) -> Metadata:
     Raises:
         ArtefactError: of another kind, or with positions that are scaled.
     """
-    from gguf import GGUFValueType as Kind
-
     rope = getattr(config, "rope_parameters", None) or {}
     if architecture == "gemma3" or rope.get("rope_type", "default") != "default":
         raise ArtefactError(
@@ -48,6 +46,14 @@ def made(config: Any, tokenizer: Any, architecture: str) -> Metadata:
             "written only if its base is one of `fiat models list`.",
             "Export it with --to merged and convert that with llama.cpp's own script.",
         )
+    theta = rope.get("rope_theta", 10_000.0)
+    return sizes(config, architecture, theta) | vocabulary(tokenizer, config.vocab_size)
+
+
+def sizes(config: Any, architecture: str, theta: float) -> Metadata:
+    """The sizes of a decoder, and the base of its rotary positions."""
+    from gguf import GGUFValueType as Kind
+
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     numbers = {
         "context_length": config.max_position_embeddings,
@@ -62,14 +68,14 @@ def made(config: Any, tokenizer: Any, architecture: str) -> Metadata:
         "vocab_size": config.vocab_size,
     }
     found: Metadata = {f"{architecture}.{key}": (v, Kind.UINT32) for key, v in numbers.items()}
-    theta = rope.get("rope_theta", 10_000.0)
     found[f"{architecture}.rope.freq_base"] = (float(theta), Kind.FLOAT32)
     epsilon = f"{architecture}.attention.layer_norm_rms_epsilon"
     found[epsilon] = (config.rms_norm_eps, Kind.FLOAT32)
-    return found | _vocabulary(tokenizer, config.vocab_size)
+    return found
 
 
-def _vocabulary(tokenizer: Any, size: int) -> Metadata:
+def vocabulary(tokenizer: Any, size: int) -> Metadata:
+    """The words of a byte-level vocabulary, their kinds and merges, and the chat template."""
     from gguf import GGUFValueType as Kind
 
     values = json.loads(tokenizer.backend_tokenizer.to_str())
