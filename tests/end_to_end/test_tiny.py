@@ -32,6 +32,11 @@ def test_compare_tune_predict_evaluate(run_folder: Path) -> None:
     assert "Content-Security-Policy" in page
     assert "It is warm there." in page
 
+    record = json.loads((out / "cells" / "fiat-n16-s0" / "cell.json").read_text())
+    assert record["test_usage"]["calls"] == 16, "what a prediction costs, apart from fitting"
+    assert sum(counts["rows"] for counts in record["tokens"].values()) == 16
+    assert all(counts["tokens"] >= counts["words"] > 0 for counts in record["tokens"].values())
+
     before = cells(run_folder)
     (out / "cells" / "fiat-n16-s1" / "cell.json").unlink()
     fiat(run_folder, "compare", "run.yaml")

@@ -283,3 +283,28 @@ def test_no_unpaired_test_is_in_the_package() -> None:
     text = "".join(p.read_text("utf-8") for p in Path(fiatkit.__file__).parent.rglob("*.py"))
     for name in ("proportions_ztest", "ttest_ind", "chi2_contingency", "fisher_exact", "ztest("):
         assert name not in text
+
+
+def test_several_tests_share_their_swaps_and_are_as_if_made_alone() -> None:
+    rng = np.random.default_rng(0)
+    few, many = np.zeros(40), rng.normal(0.3, 1, 40)
+    few[:6] = [1.0, 2, -1, 3, 2, 4]
+    both = metrics.by_signs([few, many], 2000)
+    assert both == [metrics.by_signs([each], 2000)[0] for each in (few, many)]
+    exact = stats.permutation_test(
+        (few[:6],), np.sum, permutation_type="samples", n_resamples=np.inf
+    )
+    assert both[0].exact and both[0].permutations == 64
+    assert both[0].p == pytest.approx(exact.pvalue)
+    assert metrics.by_signs([]) == []
+
+
+def test_a_score_without_an_exception_is_no_certainty() -> None:
+    """20 groups that are all right: the rule of Clopper and Pearson, not 100 to 100."""
+    score = metrics.evaluate("accuracy", rows([True] * 40, np.arange(20).repeat(2)), LABELS)
+    wanted = stats.binomtest(20, 20).proportion_ci(method="exact").low * 100
+    assert (score.value, score.high) == (100, 100)
+    assert score.low == pytest.approx(wanted)
+    score = metrics.evaluate("accuracy", rows([False] * 20, range(20)), LABELS)
+    assert (score.value, score.low) == (0, 0)
+    assert score.high == pytest.approx(100 - wanted)

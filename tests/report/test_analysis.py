@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fiatkit.metrics import Estimate
 from fiatkit.report import load_run
 from fiatkit.report.analysis import analysis
 from fiatkit.report.curves import _outcome, crossover, curves, overtakes
 from fiatkit.report.family import family
+from fiatkit.report.gain import trends
 from fiatkit.report.languages import languages
 from fiatkit.report.price import PriceLine, Spent, break_even, prices
 from fiatkit.report.rationales import rationales
 from fiatkit.report.run import Run
+from tests.report.second_routine import Folder
 from tests.report.synthetic import make_run
 
 
@@ -138,6 +141,39 @@ def test_languages_have_every_line_with_intervals(run: Run) -> None:
     assert found.gain is not None and len(found.gain.points) == 6
 
 
+def test_the_naive_trend_sees_what_is_not_there_and_the_controlled_one_does_not() -> None:
+    """8 languages that all gain 10 points; the large simulation is benchmarks/coverage.py."""
+    naive_wrong = told_wrong = 0
+    for seed in range(60):
+        at, added, base, more = gained(seed, slope=0.0)
+        naive, _, told = trends(at, added, base, more, 60, 59)
+        naive_wrong += naive.slope.excludes_zero
+        told_wrong += told
+    assert naive_wrong >= 20
+    assert told_wrong <= stats.binom.ppf(0.999, 60, 0.05)
+
+
+def test_a_trend_that_is_there_is_found_with_its_slope() -> None:
+    at, added, base, more = gained(1, slope=-0.8, groups=600)
+    naive, controlled, told = trends(at, added, base, more, 600, 599)
+    assert told and controlled.slope.excludes_zero
+    assert controlled.slope.low is not None and controlled.slope.high is not None
+    assert controlled.slope.low <= -0.8 <= controlled.slope.high
+    assert controlled.correlation.value is not None and controlled.correlation.value < -0.8
+    assert naive.slope.value is not None
+
+
+def gained(seed: int, slope: float, groups: int = 60) -> tuple[np.ndarray, ...]:
+    """Baselines and gains of 8 languages, and the same on 300 resamples of the groups."""
+    rng = np.random.default_rng(seed)
+    base = 0.5 + 0.15 * np.linspace(-1, 1, 8) * (slope != 0)
+    more = 0.1 + slope * (base - 0.5)
+    without, with_it = (100.0 * (rng.random((groups, 8)) < p) for p in (base, base + more))
+    drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=300) / groups
+    difference = with_it - without
+    return without.mean(axis=0), difference.mean(axis=0), drawn @ without, drawn @ difference
+
+
 def spent(seconds: float | None) -> Spent:
     return Spent(0, None, None, seconds, {}, None)
 
@@ -206,3 +242,86 @@ def test_the_analysis_is_plain_json_and_deterministic(run: Run) -> None:
     told = json.dumps(analysis(run), allow_nan=False)
     assert json.loads(told)["comparisons"]["reference"] == "fiat"
     assert told == json.dumps(analysis(load_run(run.folder)), allow_nan=False)
+
+
+def test_R08_numbers_equal_those_of_a_second_routine(tmp_path: Path) -> None:
+    folder = make_run(
+        tmp_path / "run", recipes=("icl", "instruct", "fiat"), sizes=(50, 200), groups=25,
+        languages=("sw", "am"), metric_names=("accuracy",), fail=0.05,
+    )  # fmt: skip
+    again, run = Folder(folder), load_run(folder)
+    for line in languages(run).lines:
+        key = line.recipe, line.size
+        assert line.macro.value == pytest.approx(again.score(key))
+        for name, score in line.scores.items():
+            marks = [
+                marks[i]
+                for marks in again.marks[key].values()
+                for i, row in again.rows.items()
+                if row["language"] == name
+            ]
+            assert score.value == pytest.approx(sum(marks) / len(marks))
+    for c in family(run).comparisons:
+        assert c.difference.value == pytest.approx(
+            again.difference((c.a, c.a_size), (c.b, c.b_size))
+        )
+    found = family(run).of("icl")
+    assert found is not None and found.test is not None
+    ours, theirs = ("fiat", 200), ("icl", None)
+    assert found.test.p == pytest.approx(again.permuted(ours, theirs, 600), abs=0.05)
+    low, high, spread = again.percentiles(ours, theirs, 600)
+    assert found.difference.low is not None and found.difference.high is not None
+    assert found.difference.low <= low + 1 and found.difference.high >= high - 1, "never narrower"
+    assert found.tellable is not None and found.tellable > 2.8 * spread
+    fiat = next(line for line in prices(run).lines if line.name == "fiat on 200 rows")
+    record = again.records["fiat-n200-s0"]
+    assert fiat.fitting.calls + fiat.serving.calls * 50 / 1000 == record["usage"]["calls"]
+
+
+@pytest.mark.parametrize("broken", ["failed", "one class", "nan", "no cells but a floor", "empty"])
+def test_R04_everything_is_still_computed_and_says_what_is_not_known(
+    tmp_path: Path, broken: str
+) -> None:
+    metric = "auc_pr" if broken in ("nan", "one class") else "accuracy"
+    recipes = ("majority",) if broken.startswith("no cells") else ("icl", "instruct", "fiat")
+    folder = make_run(
+        tmp_path / "run", recipes=recipes, sizes=(50, 200), seeds=(0,), groups=12,
+        fail=1.0 if broken == "failed" else 0.0, metric_names=(metric,),
+        labels=["true", "false"],
+    )  # fmt: skip
+    if broken == "nan":
+        spoil(folder / "cells" / "fiat-n200-s0" / "predictions.jsonl")
+    if broken == "one class":
+        text = (folder / "test.jsonl").read_text()
+        (folder / "test.jsonl").write_text(text.replace('"target": "true"', '"target": "false"'))
+    if broken == "empty":
+        rows = (folder / "test.jsonl").read_text().splitlines()
+        (folder / "test.jsonl").write_text("".join(line + "\n" for line in rows[:1]))
+    run = load_run(folder)
+    told = json.loads(json.dumps(analysis(run), allow_nan=False))
+    if broken == "failed":
+        assert {line["macro"]["value"] for line in told["languages"]["lines"]} == {0}
+        assert told["rationales"]["overruling"]["overruled"]["value"] is None, "nothing to overrule"
+        assert told["rationales"]["overruling"]["right"]["value"] is None, "no 0/0"
+        assert {c["verdict"] for c in told["comparisons"]["comparisons"]} == {"not distinguishable"}
+    if broken == "one class":  # no positive row: the area is undefined, not 0 or 100
+        assert {line["macro"]["value"] for line in told["languages"]["lines"]} == {None}
+        assert {c["verdict"] for c in told["comparisons"]["comparisons"]} == {"undefined"}
+    if broken == "nan":
+        assert list(told["problems"]) == ["fiat, 200 rows, seed 0"]
+        assert "no number" in told["problems"]["fiat, 200 rows, seed 0"]
+        assert [
+            c["a_size"] for c in told["comparisons"]["comparisons"] if c["b"] == "instruct"
+        ] == [50]
+    if broken.startswith("no cells"):
+        assert told["comparisons"]["comparisons"] == []
+    if broken == "empty":
+        assert told["comparisons"]["groups"] == 1
+        assert all(c["difference"]["low"] is None for c in told["comparisons"]["comparisons"])
+
+
+def spoil(path: Path) -> None:
+    """A probability that is no number, as another program may write it."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[3]["probabilities"] = {"true": float("nan"), "false": 0.5}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -10,10 +10,9 @@ and may have `defined(rows, labels)`, whether a recipe gives what the metric nee
 `detail(rows, labels)`, what must be printed with the score.
 """
 
-from fiatkit.metrics._halves import Halves, halves
 from fiatkit.metrics._interval import Estimate
 from fiatkit.metrics._measure import row_values
-from fiatkit.metrics._permutation import Permutation, permutation_test, permutation_tests
+from fiatkit.metrics._permutation import Permutation, by_signs, permutation_test
 from fiatkit.metrics._scores import (
     Difference,
     Resampled,
@@ -29,19 +28,17 @@ from fiatkit.metrics._tests import McNemar, holm, mcnemar
 __all__ = [
     "Difference",
     "Estimate",
-    "Halves",
     "McNemar",
     "Permutation",
     "Resampled",
+    "by_signs",
     "corpus",
     "difference",
     "evaluate",
-    "halves",
     "holm",
     "label_of",
     "mcnemar",
     "permutation_test",
-    "permutation_tests",
     "ratio",
     "resample",
     "row_values",

@@ -4,7 +4,7 @@ One seed: the bias-corrected and accelerated percentiles of the resamples (Efron
 the levels of Student's t and widened by sqrt(G / (G - 1)), as few groups need it (Hesterberg
 2015); the acceleration is a sixth of the resamples' skewness. Several seeds: that interval of
 their mean, stretched about the mean by what the seeds add to its variance, with Satterthwaite's
-degrees of freedom. The coverage that was measured is in docs/statistics.md.
+degrees of freedom. docs/decisions/0009-intervals-with-few-groups.md has what was measured.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fiatkit.metrics._measure import Measure
-from fiatkit.metrics._resampling import BLOCK, Groups, all_swaps, groups_of, swaps
+from fiatkit.metrics._resampling import Groups, all_swaps, groups_of, swaps
 from fiatkit.metrics._scores import Rows, Seeds, paired_seeds, sorted_lists
 
 PERMUTATIONS = 9999
@@ -58,68 +58,53 @@ def permutation_test(
     Raises:
         DataError: the lists do not hold the same rows, or cannot be scored or paired.
     """
-    pair = paired_seeds(a, b)
-    return permutation_tests(
-        metric, [pair], labels, averaged=averaged, permutations=permutations, seed=seed
-    )[0]
+    first, second = paired_seeds(a, b)
+    ordered = sorted_lists([*first, *second])
+    groups = groups_of(ordered[0])
+    measures = [Measure(metric, rows, groups, labels, averaged) for rows in ordered]
+    if any(np.isnan(measure.scores()[1]).any() for measure in measures):
+        return None
+    added = [each for measure in measures if (each := measure.contributions()) is not None]
+    seeds = len(first)
+    if len(added) == len(measures):
+        difference = np.mean(added[:seeds], axis=0) - np.mean(added[seeds:], axis=0)
+        return by_signs([difference], permutations or PERMUTATIONS, seed)[0]
+    both = list(zip(ordered[:seeds], ordered[seeds:], strict=True))
+    return _whole(metric, both, groups, labels, averaged, permutations or WHOLE_PERMUTATIONS, seed)
 
 
-def permutation_tests(
-    metric: str,
-    pairs: Sequence[tuple[Seeds, Seeds]],
-    labels: Sequence[str] | None,
-    *,
-    averaged: Sequence[str] = (),
-    permutations: int | None = None,
-    seed: int = 0,
-) -> list[Permutation | None]:
-    """The same test for several pairs of recipes, by the same random swaps."""
-    found: list[Permutation | None] = [None] * len(pairs)
-    added: dict[int, np.ndarray] = {}
-    for index, (a, b) in enumerate(pairs):
-        ordered = sorted_lists([*a, *b])
-        first, second = ordered[: len(a)], ordered[len(a) :]
-        groups = groups_of(first[0])
-        each = [Measure(metric, rows, groups, labels, averaged) for rows in ordered]
-        if any(np.isnan(measure.scores()[1]).any() for measure in each):
-            continue
-        parts = [measure.contributions() for measure in each]
-        known = [part for part in parts if part is not None]
-        if len(known) == len(parts):
-            added[index] = np.sum(known[: len(a)], axis=0) - np.sum(known[len(a) :], axis=0)
-        else:
-            both = list(zip(first, second, strict=True))
-            tried = permutations or WHOLE_PERMUTATIONS
-            found[index] = _whole(metric, both, groups, labels, averaged, tried, seed)
-    for index, test in _by_signs(added, permutations or PERMUTATIONS, seed).items():
-        found[index] = test
-    return found
+def by_signs(
+    added: Sequence[np.ndarray], permutations: int = PERMUTATIONS, seed: int = 0
+) -> list[Permutation]:
+    """Tests of several differences that are sums over the same groups, by the same random swaps.
 
+    To swap a group is to change the sign of what it adds. Groups that add nothing are left aside,
+    so that few others are tried in all ways.
 
-def _by_signs(added: dict[int, np.ndarray], permutations: int, seed: int) -> dict[int, Permutation]:
-    """Tests of sums over groups: to swap a group is to change the sign of what it adds.
-
-    Groups that add nothing are left aside, so that few others are tried in all ways.
+    Args:
+        added: for each test, what each group adds to the difference [groups].
+        permutations: random ones, where groups are too many to try all ways.
+        seed: of the random swaps.
     """
     found: dict[int, Permutation] = {}
     many: list[int] = []
-    for index, each in added.items():
+    for index, each in enumerate(added):
         moved = each[np.abs(each) > 1e-12]
         if len(moved) <= EXACT_GROUPS:
             sums = moved.sum() - 2 * (all_swaps(len(moved)) @ moved)
             found[index] = Permutation(_share(sums, moved.sum()), True, len(sums))
         else:
             many.append(index)
-    if not many:
-        return found
-    table = np.stack([added[index] for index in many], axis=1)
-    total, beyond = table.sum(axis=0), np.zeros(len(many))
-    for swapped in swaps(len(table), permutations, seed, BLOCK // permutations + 1):
-        sums = total - 2 * (swapped.astype(float) @ table)
-        beyond += _as_far(sums, total).sum(axis=0)
-    for index, count in zip(many, beyond, strict=True):
-        found[index] = Permutation(float((count + 1) / (permutations + 1)), False, permutations)
-    return found
+    if many:
+        table = np.stack([added[index] for index in many], axis=1)
+        total, beyond = table.sum(axis=0), np.zeros(len(many))
+        for swapped in swaps(len(table), permutations, seed):
+            sums = total - 2 * (swapped.astype(float) @ table)
+            beyond += _as_far(sums, total).sum(axis=0)
+        for index, count in zip(many, beyond, strict=True):
+            p = float((count + 1) / (permutations + 1))
+            found[index] = Permutation(p, False, permutations)
+    return [found[index] for index in range(len(added))]
 
 
 def _whole(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fiatkit.errors import DataError
-from fiatkit.metrics._interval import Estimate, estimate, tellable, widened
+from fiatkit.metrics._interval import LEVEL, Estimate, estimate, tellable, widened
 from fiatkit.metrics._measure import Measure, module_of, number
 from fiatkit.metrics._resampling import Groups, groups_of, resampled
 from fiatkit.metrics._rows import check, check_same
@@ -47,6 +47,8 @@ class Resampled:
         languages: that the rows have, by name; only "" where they have none.
         language_points: [lists, languages].
         language_table: [resamples, lists, languages].
+        added: [groups, lists], what each group adds to a list's score; NaN where the metric is no
+            mean of row values, or undefined.
         groups: of the rows.
         rows: how many there are.
     """
@@ -56,24 +58,25 @@ class Resampled:
     languages: list[str]
     language_points: np.ndarray
     language_table: np.ndarray
+    added: np.ndarray
     groups: Groups
     rows: int
 
     def score(self, lists: Sequence[int]) -> Estimate:
         """The mean score of some lists, the seeds of one recipe."""
         points, table = self.points[list(lists)], self.table[:, list(lists)]
-        return _within(estimate(points, table, self.groups), 0.0, table)
+        return _of_score(points, table, self.groups)
 
     def language(self, lists: Sequence[int], place: int) -> Estimate:
         """Their mean score in one language."""
         chosen = list(lists)
         points, table = self.language_points[chosen, place], self.language_table[:, chosen, place]
-        return _within(estimate(points, table, self.groups), 0.0, table)
+        return _of_score(points, table, self.groups)
 
     def difference(self, a: Sequence[int], b: Sequence[int]) -> Estimate:
         """A's mean score less B's; seeds are paired in order, a single list with each."""
         points, table = self._paired(a, b)
-        return _within(estimate(points, table, self.groups), -100.0, table)
+        return _of_difference(points, table, self.groups)
 
     def differences(self, a: Sequence[int], b: Sequence[int]) -> np.ndarray:
         """The difference in each resample [resamples], as widely spread as its interval is."""
@@ -84,7 +87,7 @@ class Resampled:
         ours, theirs = list(a), list(b)
         points = self.language_points[ours, place] - self.language_points[theirs, place]
         table = self.language_table[:, ours, place] - self.language_table[:, theirs, place]
-        return _within(estimate(points, table, self.groups), -100.0, table)
+        return _of_difference(points, table, self.groups)
 
     def tellable(self, a: Sequence[int], b: Sequence[int]) -> float | None:
         """The smallest difference of A and B that these rows can tell (80 % power, 5 %)."""
@@ -96,15 +99,32 @@ class Resampled:
         return self.points[ours] - self.points[theirs], table
 
 
-def _within(found: Estimate, least: float, table: np.ndarray) -> Estimate:
-    """The interval without what no score can be; seeds that differ much reach beyond."""
+def _of_score(points: np.ndarray, table: np.ndarray, groups: Groups) -> Estimate:
+    """The interval of a score, within what scores can be (only kappa goes below zero).
+
+    Where every group is wholly right, or wholly wrong, resamples say nothing of a group that is
+    not; the interval is then that of so many groups without an exception (Clopper-Pearson).
+    """
+    found = estimate(points, table, groups)
     if found.low is None or found.high is None:
         return found
-    return Estimate(
-        found.value,
-        max(found.low, min(least, float(np.nanmin(table)))),
-        min(found.high, max(100.0, float(np.nanmax(table)))),
-    )
+    if found.high - found.low < 1e-9 and found.value is not None:
+        sure = 100 * ((1 - LEVEL) / 2) ** (1 / groups.count)
+        if found.value > 100 - 1e-9:
+            return Estimate(found.value, sure, 100.0)
+        if abs(found.value) < 1e-9:
+            return Estimate(found.value, 0.0, 100 - sure)
+    lowest = min(0.0, float(np.nanmin(table)))
+    return Estimate(found.value, max(found.low, lowest), min(found.high, 100.0))
+
+
+def _of_difference(points: np.ndarray, table: np.ndarray, groups: Groups) -> Estimate:
+    """The interval of a difference of scores, within what differences can be."""
+    found = estimate(points, table, groups)
+    if found.low is None or found.high is None:
+        return found
+    lowest = min(-100.0, float(np.nanmin(table)))
+    return Estimate(found.value, max(found.low, lowest), min(found.high, -lowest))
 
 
 def label_of(metric: str) -> str:
@@ -143,7 +163,7 @@ def ratio(above: Sequence[float], below: Sequence[float], groups: Sequence[str])
 
     table = np.concatenate([share(weights) for weights in resampled(drawn, RESAMPLES, 0)])
     points = share(np.ones((1, len(names))))
-    return _within(estimate(points, table[:, None], drawn), 0.0, table)
+    return _of_score(points, table[:, None], drawn)
 
 
 def evaluate(
@@ -175,7 +195,7 @@ def evaluate(
     found = Estimate(number(float(points[0])))
     if found.value is not None:
         blocks = [measure.scores(weights)[1] for weights in resampled(groups, resamples, seed)]
-        found = estimate(points, np.concatenate(blocks)[:, None], groups)
+        found = _of_score(points, np.concatenate(blocks)[:, None], groups)
     named = measure.languages != [""]
     return Score(
         metric,
@@ -241,12 +261,15 @@ def resample(
             by_language[place, index], table[place, index] = measure.scores(weights)
         begin = place.stop
     first = [measure.scores() for measure in measures]
+    added = [measure.contributions() for measure in measures]
+    nothing = np.full(groups.count, np.nan)
     return Resampled(
         np.concatenate([mean for _, mean in first]),
         table,
         languages,
         np.concatenate([scores for scores, _ in first]),
         by_language,
+        np.stack([nothing if each is None else each for each in added], axis=1),
         groups,
         len(ordered[0]),
     )

@@ -32,14 +32,14 @@ def mcnemar(metric: str, a: Seeds, b: Seeds) -> McNemar:
         a: recipe A's rows, one list a seed.
         b: recipe B's.
     """
-    values = [row_values(metric, rows) for rows in sorted_lists([*a, *b])]
-    known = [each for each in values if each is not None]
-    if len(known) < len(values) or not all(((v == 0) | (v == 100)).all() for v in known):
-        return McNemar(None, None, None, "the metric is not right or wrong row by row")
     if _grouped(a[0]):
         return McNemar(None, None, None, "rows of one group are not independent of one another")
     if len(a) > 1 or len(b) > 1:
         return McNemar(None, None, None, "several seeds answer the same row")
+    values = [row_values(metric, rows) for rows in sorted_lists([*a, *b])]
+    known = [each for each in values if each is not None]
+    if len(known) < 2 or not all(((v == 0) | (v == 100)).all() for v in known):
+        return McNemar(None, None, None, "the metric is not right or wrong row by row")
     from scipy import special
 
     only_a, only_b = int((known[0] > known[1]).sum()), int((known[0] < known[1]).sum())

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fiatkit import metrics
 from fiatkit.errors import DataError
 from fiatkit.metrics import Estimate, Resampled
@@ -85,6 +87,16 @@ class Evidence:
         """The table and the two sides' columns; None where a cell could not be scored."""
         return self._both(pair)
 
+    def added(self, pair: Pair) -> np.ndarray | None:
+        """What each test group adds to the difference of the two [groups]; None where the metric
+        is no mean of row values, or undefined."""
+        found = self._both(pair)
+        if found is None:
+            return None
+        table, ours, theirs = found
+        each = table.added[:, ours].mean(axis=1) - table.added[:, theirs].mean(axis=1)
+        return None if np.isnan(each).any() else np.asarray(each)
+
     def rows(self, cells: Sequence[CellResult]) -> list[list[ScoredRow]]:
         """The scored rows of some cells."""
         return [self.run.scored(cell) for cell in cells]
@@ -108,18 +120,25 @@ def evidence(run: Run) -> Evidence:
         lines.setdefault((cell.recipe, cell.record.size), []).append(cell)
     for cells in lines.values():
         cells.sort(key=lambda cell: cell.record.seed or 0)
-    problems = dict(_problems(run))
-    sound = [cell for cell in run.cells if cell.name not in problems]
+    table: Resampled | None = None
+    sound, problems = list(run.cells), dict[str, str]()
+    try:
+        table = _resample(run, sound)
+    except DataError:
+        problems = dict(_problems(run))
+        sound = [cell for cell in run.cells if cell.name not in problems]
+        table = _resample(run, sound) if sound else None
     columns = {id(cell): index for index, cell in enumerate(sound)}
-    table = None
-    if sound:
-        table = metrics.resample(
-            run.primary,
-            [run.scored(cell) for cell in sound],
-            run.labels,
-            averaged=run.info.task.averaged,
-        )
     return Evidence(run, lines, problems, columns, table)
+
+
+def _resample(run: Run, cells: Sequence[CellResult]) -> Resampled:
+    return metrics.resample(
+        run.primary,
+        [run.scored(cell) for cell in cells],
+        run.labels,
+        averaged=run.info.task.averaged,
+    )
 
 
 def _problems(run: Run) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ their number. docs/statistics.md says what each number means.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,12 +96,7 @@ def family(run: Run, against: str | None = None) -> Family:
     chosen = against or reference(found)
     pairs = list(_pairs(found, chosen)) if chosen else []
     sound = [p for p in pairs if found.resampled(p[2]) is not None]
-    tests = metrics.permutation_tests(
-        run.primary,
-        [(found.rows(pair.a), found.rows(pair.b)) for _, _, pair in sound],
-        run.labels,
-        averaged=run.info.task.averaged,
-    )
+    tests = _tests(found, [pair for _, _, pair in sound])
     adjusted = metrics.holm([test.p if test else None for test in tests])
     groups = len({row.group for row in run.rows})
     return Family(
@@ -116,6 +111,25 @@ def family(run: Run, against: str | None = None) -> Family:
             _comparison(found, a, b, pair, test, p)
             for (a, b, pair), test, p in zip(sound, tests, adjusted, strict=True)
         ],
+    )
+
+
+def _tests(found: Evidence, pairs: Sequence[Pair]) -> list[Permutation | None]:
+    """The permutation test of each pair: together from what each group adds, where that is known,
+    else one by one."""
+    added = [found.added(pair) for pair in pairs]
+    known = iter(metrics.by_signs([each for each in added if each is not None]))
+    return [
+        next(known) if each is not None else _test(found, pair)
+        for each, pair in zip(added, pairs, strict=True)
+    ]
+
+
+def _test(found: Evidence, pair: Pair) -> Permutation | None:
+    run = found.run
+    ours, theirs = found.rows(pair.a), found.rows(pair.b)
+    return metrics.permutation_test(
+        run.primary, ours, theirs, run.labels, averaged=run.info.task.averaged
     )
 
 

@@ -1,30 +1,27 @@
 """The gain of the rationale in each language against the score without it (the paper's Fig. 3).
 
 A language that scored low by bad luck seems to gain: gain and baseline share the same chance with
-opposite signs, so their correlation is negative even where the rationale helps all alike. The
-control takes the baseline from one half of the groups and the gain from the other, over many
-random halves, so that they share no row. Its correlation is weakened by chance in either half but
-leans to no side; its slope is corrected for that (the other half's baseline as an instrument).
+opposite signs, so their trend is negative even where the rationale helps all alike. The control
+takes out the covariance that chance alone brings, as measured by resampling the test groups (the
+method-of-moments estimator of errors-in-variables regression, Fuller 1987). It is what one gets by
+taking the baseline from one half of the groups and the gain from the other, over all halves.
 """
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fiatkit import metrics
-from fiatkit.metrics import Estimate
-from fiatkit.report.evidence import Key, Pair, evidence, name_of
+from fiatkit.metrics import Estimate, Resampled
+from fiatkit.report.evidence import UNKNOWN, Key, evidence, name_of
 from fiatkit.report.run import Run
 
 WITH, WITHOUT = "fiat", "instruct"
 LEAST_LANGUAGES = 4
 LEAST_GROUPS = 4
-SPLITS = 1000  # of the rows themselves
-RESAMPLES, SPLITS_EACH = 500, 8  # for the interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,11 @@ class GainPoint:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A straight line over the languages: points gained for each point of baseline, and Pearson's
-    correlation; each with a 95 % interval over groups, for these languages."""
+    """A straight line over the languages: points gained for each point of baseline, and the
+    correlation; each with a 95 % interval over test groups, for these languages and seeds.
+
+    Without a value where the languages do not differ by more than chance.
+    """
 
     slope: Estimate
     correlation: Estimate
@@ -47,22 +47,22 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Gains by language; `naive` as the paper does it, `controlled` by split halves."""
+    """Gains by language; the trend `naive`, as the paper has it, and `controlled` for chance."""
 
     with_rationale: str
     without: str
     points: list[GainPoint]
     naive: Trend
     controlled: Trend
-    splits: int
+    told: bool
 
     @property
     def words(self) -> str:
         """What may be said."""
-        if self.controlled.slope.excludes_zero and (self.controlled.slope.value or 0.0) < 0:
-            return "Languages that are weak without rationales gain more from them."
-        if self.controlled.slope.excludes_zero:
-            return "Languages that are strong without rationales gain more from them."
+        slope = self.controlled.correlation.value or self.controlled.slope.value or 0.0
+        if self.told:
+            kind = "weak" if slope < 0 else "strong"
+            return f"Languages that are {kind} without rationales gain more from them."
         if self.naive.slope.excludes_zero:
             return (
                 "Weak languages seem to gain more, but with the control for chance this is not "
@@ -77,7 +77,7 @@ def gain(run: Run) -> tuple[Gain | None, str]:
     keys = _keys(list(found.lines))
     pair = found.pair(*keys) if keys else None
     place = found.resampled(pair) if pair else None
-    if keys is None or pair is None or place is None:
+    if keys is None or place is None:
         return None, f"{WITH} and {WITHOUT} have no size and seed in common."
     table, ours, theirs = place
     enough = _enough(run)
@@ -87,27 +87,18 @@ def gain(run: Run) -> tuple[Gain | None, str]:
             f"languages needs {LEAST_LANGUAGES}."
         )
     chosen = [index for index, name in enumerate(table.languages) if name in enough]
-    points = []
-    for index in chosen:
-        points.append(
-            GainPoint(
-                table.languages[index],
-                table.language(theirs, index),
-                table.language_difference(ours, theirs, index),
-            )
-        )
-    base = table.language_table[:, theirs].mean(axis=1)[:, chosen]
-    more = table.language_table[:, ours].mean(axis=1)[:, chosen] - base
-    at = table.language_points[theirs].mean(axis=0)[chosen]
-    added = table.language_points[ours].mean(axis=0)[chosen] - at
-    if np.isnan([*at, *added]).any():
+    if np.isnan(table.language_points[[*ours, *theirs]][:, chosen]).any():
         return None, "A language has no score."
-    naive = Trend(
-        _interval(_slope(at[None], added[None]), _slope(base, more)),
-        _within_one(_interval(_correlation(at[None], added[None]), _correlation(base, more))),
-    )
-    names = name_of(keys[0]), name_of(keys[1])
-    return Gain(*names, points, naive, _controlled(run, pair, chosen), SPLITS), ""
+    points = [
+        GainPoint(
+            table.languages[index],
+            table.language(theirs, index),
+            table.language_difference(ours, theirs, index),
+        )
+        for index in chosen
+    ]
+    trends = _trends(table, ours, theirs, chosen)
+    return Gain(name_of(keys[0]), name_of(keys[1]), points, *trends), ""
 
 
 def _keys(lines: Sequence[Key]) -> tuple[Key, Key] | None:
@@ -123,43 +114,87 @@ def _enough(run: Run) -> set[str]:
     return {name for name, found in groups.items() if name and len(found) >= LEAST_GROUPS}
 
 
-def _controlled(run: Run, pair: Pair, chosen: Sequence[int]) -> Trend:
-    """Slope and correlation of the gain in one half on the baseline in the other."""
-    cells = [*pair.a, *pair.b]
-    rows = [run.scored(cell) for cell in cells]
-
-    def trends(splits: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Slope and correlation of each draw, over its splits and both ways round."""
-        found = metrics.halves(run.primary, rows, run.labels, splits=splits, resamples=resamples)
-        base, more, base_2, more_2 = (
-            part[..., chosen]
-            for half in (found.first, found.second)
-            for part in _baseline_and_gain(half, len(pair.a))
-        )
-        both = _covariance(base, more_2) + _covariance(base_2, more)
-        slopes = _ratio(np.nanmean(both, axis=1), 2 * np.nanmean(_covariance(base, base_2), axis=1))
-        correlations = (_correlation(base, more_2) + _correlation(base_2, more)) / 2
-        return slopes, np.nanmean(correlations, axis=1)
-
-    with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN
-        ours, drawn = trends(SPLITS, 0), trends(SPLITS_EACH, RESAMPLES)
-    return Trend(_interval(ours[0], drawn[0]), _within_one(_interval(ours[1], drawn[1])))
+def _trends(
+    table: Resampled, ours: Sequence[int], theirs: Sequence[int], chosen: Sequence[int]
+) -> tuple[Trend, Trend, bool]:
+    """The naive trend, the controlled one, and whether the controlled one can be told from none."""
+    at = table.language_points[list(theirs)].mean(axis=0)[chosen]
+    added = table.language_points[list(ours)].mean(axis=0)[chosen] - at
+    base = table.language_table[:, list(theirs)].mean(axis=1)[:, chosen]
+    more = table.language_table[:, list(ours)].mean(axis=1)[:, chosen] - base
+    whole = np.isfinite(base).all(axis=1) & np.isfinite(more).all(axis=1)
+    if table.groups.freedom < 1 or whole.mean() <= 0.5:
+        nothing = Trend(UNKNOWN, UNKNOWN)
+        return nothing, nothing, False
+    return trends(at, added, base[whole], more[whole], table.groups.count, table.groups.freedom)
 
 
-def _baseline_and_gain(half: np.ndarray, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    base = half[..., seeds:, :].mean(axis=-2)
-    return base, half[..., :seeds, :].mean(axis=-2) - base
+def trends(
+    at: np.ndarray,
+    added: np.ndarray,
+    base: np.ndarray,
+    more: np.ndarray,
+    groups: int,
+    freedom: int,
+) -> tuple[Trend, Trend, bool]:
+    """The trend of gains over baselines, as it looks and controlled for chance.
+
+    Args:
+        at: [languages], baselines.
+        added: [languages], gains.
+        base: [resamples, languages], baselines on resamples of the groups.
+        more: [resamples, languages], gains on the same.
+        groups: that were resampled; `freedom` their degrees of freedom.
+
+    Returns:
+        The naive trend, the controlled one, and whether the latter can be told from none.
+    """
+    from scipy import special
+
+    few = groups / freedom
+    luck, luck_more = base - base.mean(axis=0), more - more.mean(axis=0)
+    # Rows: covariance of baseline and gain, variance of baselines, variance of gains.
+    seen = np.array([_cov(at, added), _cov(at, at), _cov(added, added)])
+    drawn = np.stack([_cov(base, more), _cov(base, base), _cov(more, more)])
+    chance = np.stack([_cov(luck, luck_more), _cov(luck, luck), _cov(luck_more, luck_more)])
+    freed = seen - few * chance.mean(axis=1)
+    # Resampled covariances hold each product of two chances three times, the rows' own once.
+    spread = few * np.cov(drawn[:2]) - few**2 * np.cov(chance[:2])
+    wide = float(special.stdtrit(freedom, 0.975))
+    scale, scales = math.sqrt(seen[1] * seen[2]), np.sqrt(drawn[1] * drawn[2])
+    naive = Trend(
+        _around(_ratio(seen[:1], seen[1:2])[0], _ratio(drawn[0], drawn[1])),
+        _within_one(_around(_ratio(seen[:1], np.array([scale]))[0], _ratio(drawn[0], scales))),
+    )
+    half = wide * math.sqrt(max(spread[0, 0], 0.0))
+    told = bool(abs(freed[0]) > half)
+    scale = math.sqrt(max(freed[1], 0.0) * max(freed[2], 0.0))
+    correlation = UNKNOWN
+    if scale > 0:
+        ends = (freed[0] - half) / scale, freed[0] / scale, (freed[0] + half) / scale
+        low, middle, high = (float(np.clip(end, -1, 1)) for end in ends)
+        correlation = Estimate(middle, low, high)
+    return naive, Trend(_fieller(freed, spread, wide), correlation), told
 
 
-def _slope(base: np.ndarray, gained: np.ndarray) -> np.ndarray:
-    """Points gained for each point of baseline, over the languages (the last axis)."""
-    return _ratio(_covariance(base, gained), _covariance(base, base))
+def _fieller(freed: np.ndarray, spread: np.ndarray, wide: float) -> Estimate:
+    """The slope, a ratio, with Fieller's interval; nothing where the baselines' spread cannot be
+    told from zero, since then any slope fits."""
+    above, below = float(freed[0]), float(freed[1])
+    a = below**2 - wide**2 * float(spread[1, 1])
+    if below <= 0 or a <= 0:
+        return UNKNOWN
+    b = above * below - wide**2 * float(spread[0, 1])
+    c = above**2 - wide**2 * float(spread[0, 0])
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    return Estimate(above / below, (b - root) / a, (b + root) / a)
 
 
-def _correlation(base: np.ndarray, gained: np.ndarray) -> np.ndarray:
-    scale = np.sqrt(_covariance(base, base) * _covariance(gained, gained))
-    return _ratio(_covariance(base, gained), scale)
+def _cov(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Covariance over the languages, the last axis."""
+    one = one - one.mean(axis=-1, keepdims=True)
+    other = other - other.mean(axis=-1, keepdims=True)
+    return np.asarray((one * other).mean(axis=-1))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -167,23 +202,14 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(above, below, where=below > 1e-12, out=undefined))
 
 
-def _covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    one = one - one.mean(axis=-1, keepdims=True)
-    other = other - other.mean(axis=-1, keepdims=True)
-    return np.asarray((one * other).mean(axis=-1))
-
-
-def _interval(value: np.ndarray, drawn: np.ndarray) -> Estimate:
-    """A value with the spread of its resamples round it.
-
-    Resamples hold chance twice and so lean to one side; their spread is used, not their place.
-    """
+def _around(value: float, drawn: np.ndarray) -> Estimate:
+    """A value with the spread of its resamples round it: these hold chance twice and so lean to
+    one side, so that their spread is used and not their place."""
     known = drawn[np.isfinite(drawn)]
-    if not np.isfinite(value[0]) or len(known) <= len(drawn) / 2:
-        return Estimate(float(value[0]) if np.isfinite(value[0]) else None)
+    if not math.isfinite(value) or len(known) <= len(drawn) / 2:
+        return Estimate(value if math.isfinite(value) else None)
     low, middle, high = np.quantile(known, [0.025, 0.5, 0.975])
-    at = float(value[0])
-    return Estimate(at, at + float(low - middle), at + float(high - middle))
+    return Estimate(value, value + float(low - middle), value + float(high - middle))
 
 
 def _within_one(found: Estimate) -> Estimate:

@@ -126,9 +126,10 @@ def rationales(run: Run) -> Rationales | None:
 
 
 def _largest(found: Evidence, recipe: str) -> list[CellResult]:
-    """A recipe's cells at its largest size, by seed."""
+    """A recipe's cells at its largest size, by seed; none where one cannot be scored."""
     keys = [key for key in found.lines if key[0] == recipe]
-    return found.lines[max(keys, key=lambda key: key[1] or 0)] if keys else []
+    cells = found.lines[max(keys, key=lambda key: key[1] or 0)] if keys else []
+    return [] if any(cell.name in found.problems for cell in cells) else cells
 
 
 def _sets(large: dict[str, float], answered: set[str]) -> dict[str, set[str]]:
