@@ -89,6 +89,10 @@ class RunConfig(Strict):
         prices: by the model's name.
         engine: ray has `fiat expand` use the workers of a Ray cluster.
         ray: the cluster, for `engine: ray`.
+        outside: predictions of other systems, JSON lines of id and answer, by the name of their
+            line in the tables.
+        track: follow the run in these too: mlflow, trackio, wandb (extra `track`).
+        track_rows: send trackers report.html as well, which quotes rows of the data.
         out: the run folder; default: `runs/<name of the file>` in the current folder.
         store: the file of all rationales; default: `runs/rationales.sqlite` in the current folder.
     """
@@ -112,6 +116,9 @@ class RunConfig(Strict):
     prices: dict[str, Price] = {}
     engine: Literal["local", "ray"] = "local"
     ray: RaySettings = RaySettings()
+    outside: dict[str, Path] = {}
+    track: list[str] = []
+    track_rows: bool = False
     out: Path | None = None
     store: Path | None = None
 
@@ -159,7 +166,7 @@ class RunConfig(Strict):
         """sha256 over all that a finished cell depends on beside its recipe, size, seed, and the
         plain base."""
         free = {"recipes", "sizes", "seeds", "title", "out", "store", "max_failed", "concurrency"}
-        free |= {"floors", "limits", "prices", "engine", "ray"}
+        free |= {"floors", "limits", "prices", "engine", "ray", "outside", "track", "track_rows"}
         unused: dict[str, Any] = {**dict.fromkeys(free, True), "large": {"batch"}}
         unused |= {"tuning": {"checkpoint_every"}, "small": {"plain"}}
         values = self.model_dump(mode="json", exclude=unused)
@@ -187,6 +194,7 @@ def _placed(config: RunConfig, base: Path, name: str) -> RunConfig:
     task = config.task
     if task.endswith((".yaml", ".yml")) and not Path(task).is_absolute():
         updates["task"] = str(base / task)
+    updates["outside"] = {name: base / path for name, path in config.outside.items()}
     for key in ("out", "store"):
         value = getattr(config, key)
         if value is not None and not value.is_absolute():

@@ -27,8 +27,13 @@ Exit codes are those of INV10 in docs/reliability.md.
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable
 
+_SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
+_SHORTEST = 6  # characters of a variable's value that may be a secret
+_USERINFO = re.compile(r"(?<=://)[^/\s@]*@")
 KEPT = "Stopped. All finished work is kept; run the same command again to go on."
 
 
@@ -187,3 +192,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return 'Did you mean "x"?' for the nearest known name, or an empty string."""
     near = nearest(name, known)
     return f'Did you mean "{near}"?' if near else ""
+
+
+def redacted(text: str) -> str:
+    """Text without user names and passwords in URLs."""
+    return _USERINFO.sub("", text)
+
+
+def without_secrets(text: str) -> str:
+    """Text without passwords in addresses and without the values of secret variables."""
+    named = (v for name, v in os.environ.items() if _SECRET.search(name) and len(v) >= _SHORTEST)
+    for value in sorted(named, key=len, reverse=True):
+        text = text.replace(value, "***")
+    return redacted(text)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import types
 from typing import Any
-
-SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
-SHORTEST = 6
 
 
 def main() -> None:
@@ -40,7 +36,7 @@ def _stop(number: int, frame: types.FrameType | None) -> None:
 def _run(app: Any, debug: bool) -> int:
     import typer
 
-    from fiatkit.errors import KEPT, FiatError, Stopped
+    from fiatkit.errors import KEPT, FiatError, Stopped, without_secrets
 
     told = KEPT
     try:
@@ -61,7 +57,7 @@ def _run(app: Any, debug: bool) -> int:
         if debug:
             _tell(_trace())
             return 1
-        _tell(_hidden(f"Internal error: {type(error).__name__}: {error}"))
+        _tell(without_secrets(f"Internal error: {type(error).__name__}: {error}"))
         _tell("Run the same command again with --debug to see where, and please report it.")
         return 1
     if code == 128 + signal.SIGPIPE:
@@ -85,17 +81,9 @@ def _trace() -> str:
     """The traceback of the error at hand, fit to be sent to somebody."""
     import traceback
 
-    return _hidden(traceback.format_exc())
+    from fiatkit.errors import without_secrets
 
-
-def _hidden(text: str) -> str:
-    """Text without passwords in addresses and without the values of secret variables."""
-    from fiatkit.report.text import redacted
-
-    secrets = (v for name, v in os.environ.items() if SECRET.search(name) and len(v) >= SHORTEST)
-    for value in sorted(secrets, key=len, reverse=True):
-        text = text.replace(value, "***")
-    return redacted(text)
+    return without_secrets(traceback.format_exc())
 
 
 def _usage(error: Any) -> int:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -94,6 +95,15 @@ class Bars:
     def say(self, message: str) -> None:
         """A line that stays."""
         errors.print(message, markup=False, soft_wrap=True)
+
+    def begins(self, plan: object, cell: object) -> None:
+        """Its stages tell it."""
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        """The note of `advance` tells it."""
+
+    def finished(self, plan: object, cell: object) -> None:
+        """The next stage tells it."""
 
 
 def _clock(seconds: float) -> str:

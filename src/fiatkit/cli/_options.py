@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,3 +31,32 @@ Truncate = Annotated[
         "instead of skipping it; as truncate does in the run file."
     ),
 ]
+
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="NAME=FILE",
+        help="A line for another system: its predictions of the test rows, JSON lines of id and "
+        "answer. May be given several times; as outside does in the run file.",
+    ),
+]
+
+
+def files_by_name(given: list[str] | None) -> dict[str, Path]:
+    """What --with was given, each NAME=FILE.
+
+    Raises:
+        UsageError: one has no name or no file, or a name is given twice.
+    """
+    from fiatkit.errors import UsageError
+
+    found: dict[str, Path] = {}
+    for text in given or []:
+        name, _, file = text.partition("=")
+        if not name or not file:
+            raise UsageError(f'--with "{text}" is not NAME=FILE.', "Say --with gpt=preds.jsonl.")
+        if name in found:
+            raise UsageError(f'--with names "{name}" twice.', "Give each system a name of its own.")
+        found[name] = Path(file).absolute()
+    return found

@@ -10,25 +10,40 @@ import typer
 from fiatkit.cli._options import Encoding
 
 Predictions = Annotated[
-    Path, typer.Argument(metavar="PREDICTIONS", help="JSONL with `id` and `answer`.")
+    Path | None,
+    typer.Argument(metavar="PREDICTIONS", help="JSONL with `id` and `answer`.", show_default=False),
+]
+Named = Annotated[
+    Path | None, typer.Option("--predictions", help="The same file, given by this name.")
 ]
 Gold = Annotated[Path, typer.Option(help="JSONL or CSV with the targets.")]
 TaskName = Annotated[str, typer.Option("--task", help="A built-in task, or a task YAML.")]
 
 
-def run(predictions: Predictions, gold: Gold, task: TaskName, encoding: Encoding = None) -> None:
+def run(
+    gold: Gold,
+    task: TaskName,
+    predictions: Predictions = None,
+    named: Named = None,
+    encoding: Encoding = None,
+) -> None:
     """Score predictions against targets: each metric, per language, with an interval.
 
-    A row of the gold file without a prediction counts as wrong and is shown.
+    Both files must hold the same ids. A row that failed keeps its id, with an answer of null; it
+    counts as wrong and is shown.
 
     Example:  fiat evaluate answers.jsonl --gold test.jsonl --task task.yaml
     """
     from rich.table import Table
 
     from fiatkit.cli._console import console
+    from fiatkit.errors import UsageError
     from fiatkit.experiment.single import evaluate_file
 
-    scores, counts = evaluate_file(predictions, gold, task, encoding)
+    file = predictions or named
+    if file is None or (predictions and named):
+        raise UsageError("Give one file of predictions.", "Say fiat evaluate PREDICTIONS --gold …")
+    scores, counts = evaluate_file(file, gold, task, encoding)
     table = Table(title=f"{gold.name}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
     for column in ("metric", "score", "95 % interval", "rows", "groups"):
         table.add_column(column)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fiatkit.errors import BudgetError
+from fiatkit.experiment import folder, outside
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress, Silent
 from fiatkit.experiment.runner import begin, fill, finish_cell
@@ -28,6 +29,8 @@ def compare(plan: Plan, progress: Progress | None = None) -> None:
         BudgetError: all is done, but more rationales failed than `max_failed` allows.
     """
     progress = progress or Silent()
+    folder.check_same(plan)
+    outside.join(plan)
     if not plan.data.folds:
         fill(plan, progress)
         return

@@ -4,6 +4,7 @@ order."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,33 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
     if not found:
         raise DataError(f'"{path}" holds no predictions.', ROW)
     return found
+
+
+def predictions_for(path: Path, ids: Sequence[str], rows: str) -> list[Prediction]:
+    """Read a prediction for each of `ids`, in their order.
+
+    Args:
+        path: JSON lines of predictions, in any order.
+        ids: of the rows that are scored.
+        rows: what these are called in messages.
+
+    Raises:
+        DataError: as `read_predictions`; or the file answers other rows, or not all of them.
+    """
+    found = read_predictions(path)
+    known = set(ids)
+    if unknown := [name for name in found if name not in known]:
+        raise DataError(
+            f'"{path}" answers {len(unknown)} ids that {rows} do not have, such as "{unknown[0]}".',
+            "Predictions are matched by id, never by order.",
+        )
+    if missing := [name for name in ids if name not in found]:
+        raise DataError(
+            f'"{path}" has no prediction for {len(missing)} of {len(ids)} rows of {rows}, such as '
+            f'"{missing[0]}".',
+            "A row that failed keeps its id, with an answer of null; it counts as wrong.",
+        )
+    return [found[name] for name in ids]
 
 
 def _prediction(value: Any, place: str) -> Prediction:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from fiatkit.experiment.plan import Cell, Plan
 
 
 class Progress(Protocol):
@@ -20,6 +24,18 @@ class Progress(Protocol):
         """A line worth keeping on the screen."""
         ...
 
+    def begins(self, plan: Plan, cell: Cell) -> None:
+        """A cell begins, or goes on after a stop."""
+        ...
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of the tuning under way after so many steps: `loss`, `dev/<metric>`."""
+        ...
+
+    def finished(self, plan: Plan, cell: Cell) -> None:
+        """A cell was written."""
+        ...
+
 
 class Silent:
     """Tells nobody."""
@@ -31,4 +47,13 @@ class Silent:
         """Ignore."""
 
     def say(self, message: str) -> None:
+        """Ignore."""
+
+    def begins(self, plan: Plan, cell: Cell) -> None:
+        """Ignore."""
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        """Ignore."""
+
+    def finished(self, plan: Plan, cell: Cell) -> None:
         """Ignore."""

@@ -18,11 +18,19 @@ def score(
     task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]
 ) -> dict[str, Score]:
     """All metrics of the task; those that a recipe's predictions do not allow have no value."""
+    return score_by(task.metrics, task.choices, task.averaged, examples, predictions)
+
+
+def score_by(
+    names: Sequence[str],
+    labels: Sequence[str] | None,
+    averaged: Sequence[str],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+) -> dict[str, Score]:
+    """The same, where what a task says of its metrics is known and the task is not."""
     rows = [ScoredRow(e, p) for e, p in zip(examples, predictions, strict=True)]
-    return {
-        name: metrics.evaluate(name, rows, task.choices, averaged=task.averaged)
-        for name in task.metrics
-    }
+    return {name: metrics.evaluate(name, rows, labels, averaged=averaged) for name in names}
 
 
 def to_keep(

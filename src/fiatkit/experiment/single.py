@@ -14,10 +14,10 @@ from typing import Any
 from fiatkit import artefact, prompts
 from fiatkit.artefact import Artefact
 from fiatkit.config import RunConfig
-from fiatkit.errors import ArtefactError, DataError, UsageError
+from fiatkit.errors import ArtefactError, UsageError
 from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, Plan, make_plan
-from fiatkit.experiment.predictions import read_predictions
+from fiatkit.experiment.predictions import predictions_for
 from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.scores import large_identity, score, to_keep
@@ -31,7 +31,7 @@ from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor
-from fiatkit.records import Example, Prediction, Query, Rationale, Score, ScoredRow
+from fiatkit.records import Prediction, Query, Rationale, Score
 from fiatkit.tasks import Task, load_examples, load_queries, load_task
 
 NEEDED = {"fiatkit", "prompts_version", "task", "recipe", "large", "small", "max_length"}
@@ -277,20 +277,12 @@ def evaluate_file(
     """Score a file of predictions against a file with targets, matched by id.
 
     `encoding` is that of the file with targets, if it is not UTF-8.
+
+    Raises:
+        DataError: a file cannot be read, or they do not hold the same ids.
     """
     task = load_task(task_name)
     examples = load_examples(task, gold, encoding)
-    found = read_predictions(predictions)
-    unknown = sorted(set(found) - {e.id for e in examples})
-    if unknown:
-        raise DataError(
-            f'"{predictions}" answers ids that "{gold}" does not have: {", ".join(unknown[:5])}.',
-            "Predictions are matched by id.",
-        )
-    rows = [ScoredRow(e, found.get(e.id) or _absent(e)) for e in examples]
-    counts = Counter(row.prediction.status for row in rows)
-    return score(task, examples, [row.prediction for row in rows]), dict(counts)
-
-
-def _absent(example: Example) -> Prediction:
-    return Prediction(example.id, None, "failed:no_prediction")
+    found = predictions_for(predictions, [e.id for e in examples], f'"{gold}"')
+    counts = Counter(prediction.status for prediction in found)
+    return score(task, examples, found), dict(counts)

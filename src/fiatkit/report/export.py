@@ -11,7 +11,7 @@ from fiatkit.files import write_whole
 from fiatkit.report.run import Run
 from fiatkit.report.summary import Line, Summary, summarise
 from fiatkit.report.terminal import scored
-from fiatkit.report.text import clock, number, one_line, signed, tokens
+from fiatkit.report.text import clock, count, number, one_line, signed, tokens
 from fiatkit.report.words import price, sentences
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
@@ -49,10 +49,12 @@ def markdown(summary: Summary) -> str:
 def _row(summary: Summary, line: Line) -> list[str]:
     spent = f"{tokens(line.prompt_tokens)} / {tokens(line.completion_tokens)}"
     name = f"({line.recipe})" if line.is_floor else line.recipe
+    if line.is_outside:
+        name += " [outside]"
     cells = [name, "-" if line.size is None else str(line.size), scored(line)]
     cells += [number(line.others[other]) for other in summary.other_labels]
     cells += [signed(line.differences.get(rival)) for rival in summary.rivals]
-    return [*cells, f"{line.calls:,}", spent, clock(line.seconds), str(sum(line.failed.values()))]
+    return [*cells, count(line.calls), spent, clock(line.seconds), str(sum(line.failed.values()))]
 
 
 def _joined(cells: list[str]) -> str:

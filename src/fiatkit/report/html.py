@@ -73,6 +73,7 @@ def _environment() -> jinja2.Environment:
         "signed": text.signed,
         "tokens": text.tokens,
         "clock": text.clock,
+        "calls": text.count,
         "plain": _shown,
         "language": _language,
         "status": lambda status: status.replace(":", ": ").replace("_", " "),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from fiatkit.errors import UsageError
+from fiatkit.experiment.outside import FOLDER as OUTSIDE
+from fiatkit.experiment.outside import Measure, read_outside
 from fiatkit.files import read_jsonl
 from fiatkit.records import Example, Prediction, Query, Score, ScoredRow
 from fiatkit.report.text import one_line
@@ -91,9 +93,10 @@ class TestRow(_Stored):
 
 
 class CellUsage(_Stored):
-    """Calls and tokens of the large model behind a cell, or behind its test rows alone."""
+    """Calls and tokens of the large model behind a cell, or behind its test rows alone; None where
+    nobody knows."""
 
-    calls: int
+    calls: int | None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
@@ -136,6 +139,11 @@ class CellRecord(_Stored):
     def is_floor(self) -> bool:
         """Whether this is a floor line rather than a recipe."""
         return self.kind == "floor"
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether another system made the predictions."""
+        return self.kind == "outside"
 
 
 def _finite(score: Score) -> Score:
@@ -228,10 +236,16 @@ class Run:
 M = TypeVar("M", bound=_Stored)
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path, joined: Mapping[str, Path] | None = None) -> Run:
     """Read a run folder.
 
+    Args:
+        folder: the run folder.
+        joined: files of predictions of outside systems, by the name of their line, which are shown
+            beside those that the run folder holds.
+
     Raises:
+        DataError: such a file does not answer exactly the test rows.
         UsageError: it is none, it is damaged, or nothing in it is finished yet.
     """
     path = folder / "run.json"
@@ -245,14 +259,29 @@ def load_run(folder: Path) -> Run:
     if info.cells is None:
         folders = sorted(found.parent for found in folder.glob("cells/*/cell.json"))
     else:
-        folders = [folder / "cells" / planned.folder for planned in info.cells]
+        folders = [folder / "cells" / cell.folder for cell in info.cells]
+    planned = len(folders)
     finished = [place for place in folders if (place / "cell.json").is_file()]
     rows_file = folder / "test.jsonl"
     if not finished or not rows_file.is_file():
         raise UsageError(f'Nothing in "{folder}" is finished yet.', "Run `fiat compare` again.")
     rows = list(_lines(TestRow, rows_file))
     ids = {row.id for row in rows}
-    return Run(folder, info, rows, [_cell(place, ids) for place in finished], len(folders))
+    finished += sorted(found.parent for found in folder.glob(f"{OUTSIDE}/*/cell.json"))
+    run = Run(folder, info, rows, [_cell(place, ids) for place in finished], planned)
+    for name, file in (joined or {}).items():
+        run = _with_outside(run, name, file)
+    return run
+
+
+def _with_outside(run: Run, name: str, file: Path) -> Run:
+    """The run with one more line, which takes the place of another of this name."""
+    task = run.info.task
+    found = read_outside(name, file, run.examples, Measure(task.metrics, run.labels, task.averaged))
+    cell = CellResult(
+        CellRecord.model_validate(found.record), {p.query_id: p for p in found.predictions}
+    )
+    return replace(run, cells=[*(c for c in run.cells if c.recipe != name), cell])
 
 
 def _cell(folder: Path, ids: set[str]) -> CellResult:

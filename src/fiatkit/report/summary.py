@@ -22,7 +22,8 @@ class Line:
     """One recipe at one size: means over its seeds; `failed` and `fallbacks`, the answers given
     without a rationale, sum over them.
 
-    Calls, tokens and seconds are those of one seed, as if nothing had come from the store.
+    Calls, tokens and seconds are those of one seed, as if nothing had come from the store; they
+    are None for an outside system, whose cost nobody knows.
     `constant` holds, for each seed at which every row got the same answer, this answer.
     """
 
@@ -38,13 +39,14 @@ class Line:
     others: dict[str, float | None]
     languages: dict[str, float | None]
     differences: dict[str, Difference | None]
-    calls: int
+    calls: int | None
     prompt_tokens: int | None
     completion_tokens: int | None
-    seconds: float
+    seconds: float | None
     failed: dict[str, int]
     constant: tuple[str, ...] = ()
     fallbacks: int = 0
+    is_outside: bool = False
 
     @property
     def name(self) -> str:
@@ -169,15 +171,18 @@ def _line(run: Run, cells: Sequence[CellResult], everything: Cells) -> Line:
         differences={
             rival: _difference(run, cells, _rival(rival, cells[0], everything)) for rival in RIVALS
         },
-        calls=round(sum(r.usage.calls for r in records) / len(records)),
+        calls=_total([r.usage.calls for r in records]),
         prompt_tokens=_total([r.usage.prompt_tokens for r in records]),
         completion_tokens=_total([r.usage.completion_tokens for r in records]),
-        seconds=sum(sum(r.seconds.values()) for r in records) / len(records),
+        seconds=None
+        if first.is_outside
+        else sum(sum(r.seconds.values()) for r in records) / len(records),
         failed=dict(failed),
         constant=tuple(answer for cell in cells if (answer := _only_answer(run, cell)) is not None),
         fallbacks=sum(
             cell.predictions[row.id].fallback != "" for cell in cells for row in run.rows
         ),
+        is_outside=first.is_outside,
     )
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fiatkit.report.summary import Line, Summary
-from fiatkit.report.text import clock, number, one_line, signed, tokens
+from fiatkit.report.text import clock, count, number, one_line, signed, tokens
 from fiatkit.report.words import definition, verdict
 
 
@@ -72,7 +72,7 @@ def _columns(summary: Summary) -> tuple[list[_Column], list[_Column], list[_Colu
     scores += [_other(name, label) for name, label in summary.other_labels.items()]
     versus = [_versus(rival) for rival in ("instruct", "icl")]
     price = [
-        _Column("calls", lambda line: f"{line.calls:,}"),
+        _Column("calls", lambda line: count(line.calls)),
         _Column(
             "tokens in/out",
             lambda line: f"{tokens(line.prompt_tokens)}/{tokens(line.completion_tokens)}",
@@ -117,6 +117,8 @@ def _fits(console: Console, options: ConsoleOptions, table: Table) -> bool:
 
 def _name(line: Line) -> str:
     name = one_line(line.recipe)
+    if line.is_outside:
+        return f"{name} [outside]"
     seeds = f" x{line.seeds}" if line.seeds > 1 else ""
     return f"({name}){seeds}" if line.is_floor else name + seeds
 
@@ -153,5 +155,7 @@ def _caption(summary: Summary) -> str:
         told.append("(In brackets): floors, which cost nothing.")
     if any(line.seeds > 1 for line in summary.lines):
         told.append("xN: the mean of N seeds.")
+    if any(line.is_outside for line in summary.lines):
+        told.append("[outside]: predictions that another system made; what they cost is unknown.")
     told.append("Calls, tokens and time as if nothing had come from the store.")
     return " ".join(told)

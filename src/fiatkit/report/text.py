@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
+from fiatkit.errors import redacted as redacted
 from fiatkit.metrics import Difference
 
 LONGEST = 3000
 _BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c")
-_USERINFO = re.compile(r"(?<=://)[^/\s@]*@")
 
 
 def plain(text: object) -> str:
@@ -43,11 +42,6 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return f"{text[:longest]} [... {len(text) - longest:,} more characters]"
 
 
-def redacted(text: str) -> str:
-    """Text without user names and passwords in URLs."""
-    return _USERINFO.sub("", text)
-
-
 def number(value: float | None) -> str:
     """A score with one decimal, or a dash."""
     return "-" if value is None else f"{value:.1f}"
@@ -70,8 +64,15 @@ def tokens(count: int | None) -> str:
     return f"{count / 1000:.0f}k" if count >= 1000 else str(count)
 
 
-def clock(seconds: float) -> str:
-    """Minutes and seconds; hours where there are some."""
+def count(number: int | None) -> str:
+    """A number of calls, or a question mark."""
+    return "?" if number is None else f"{number:,}"
+
+
+def clock(seconds: float | None) -> str:
+    """Minutes and seconds; hours where there are some; a question mark where nobody knows."""
+    if seconds is None:
+        return "?"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes}:{rest:02d}"

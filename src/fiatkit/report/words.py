@@ -55,7 +55,8 @@ def definition(summary: Summary) -> list[str]:
 
 def price(summary: Summary) -> str:
     """Calls, tokens and time of each recipe at the largest size, the dearest first."""
-    lines = sorted(summary.largest, key=lambda line: -line.calls)
+    known = [line for line in summary.largest if not line.is_outside]
+    lines = sorted(known, key=lambda line: -(line.calls or 0))
     parts = [
         f"{line.recipe} took {line.calls:,} calls of the large model "
         f"({tokens(line.prompt_tokens)} tokens in, {tokens(line.completion_tokens)} out) "
