@@ -38,9 +38,9 @@ def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
     return subprocess.CompletedProcess(["fiat", *words], child.exitcode, *texts)
 
 
-def fiat(folder: Path, *words: str, code: int = 0) -> str:
+def fiat(folder: Path, *words: str, code: int = 0, **environment: str) -> str:
     """Run `fiat` in a folder; returns all that it printed."""
-    done = run(folder, *words)
+    done = run(folder, *words, **environment)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from fiatkit.cli._console import Bars
+from fiatkit.cli._whole import compare_and_report
 from fiatkit.config import RunConfig, read_config
-from fiatkit.experiment import compare as fill
 from fiatkit.experiment import make_plan
 from fiatkit.experiment.progress import Progress, Silent
 from fiatkit.experiment.single import Fitted, load_fitted, tune_one
 from fiatkit.reasoning.policy import Policy
 from fiatkit.records import Prediction
-from fiatkit.report import Line, Summary, load_run, summarise, verdict, write_html
+from fiatkit.report import Line, Summary, summarise, verdict
 from fiatkit.settings import parse
 from fiatkit.tasks import Task
 
@@ -104,9 +104,9 @@ def compare(config: Config, *, frames: Frames | None = None, progress: bool = Tr
     """
     plan = make_plan(_config(config), frames)
     with _bars(progress) as bars:
-        fill(plan, bars)
-    run = load_run(plan.out)
-    write_html(run, plan.out / "report.html")
+        run, problem = compare_and_report(plan, bars)
+    if problem is not None:
+        raise problem
     return Comparison(summarise(run), plan.out / "report.html")
 
 

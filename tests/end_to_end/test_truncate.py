@@ -5,10 +5,11 @@ from pathlib import Path
 
 from fiatkit.config import read_config
 from fiatkit.experiment import compare, make_plan
+from fiatkit.experiment.progress import Silent
 from fiatkit.experiment.single import load_fitted, tune_one
 
 
-class Told:
+class Told(Silent):
     """Keeps what an experiment tells of its progress."""
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from fiatkit.experiment.trackers import ROOM, Comparison, check
 from fiatkit.experiment.trackers._child import follow
 from fiatkit.experiment.trackers._followed import Followed
 
-TOY = Comparison("abc123", "run", "A toy: \"first\" & second")
+TOY = Comparison("abc123", "run", 'A toy: "first" & second')
 needs = {
     name: pytest.mark.skipif(
         importlib.util.find_spec(name) is None, reason=f"{name} is not installed: fiatkit[track]"
@@ -56,7 +57,7 @@ def test_trackio_gets_steps_scores_and_report_in_one_run(
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "tracked"))
     assert one_cell("trackio", tmp_path) == []
     (database,) = (tmp_path / "tracked").glob("A-toy-first-second*.db")
-    with sqlite3.connect(database) as opened:
+    with closing(sqlite3.connect(database)) as opened:
         rows = opened.execute("SELECT run_name, step, metrics FROM metrics ORDER BY id").fetchall()
         configs = opened.execute("SELECT run_name, config FROM configs").fetchall()
     cell = [(step, json.loads(m)) for name, step, m in rows if name == "fiat-n8-s0 abc123"]
@@ -74,7 +75,7 @@ def test_mlflow_gets_steps_scores_and_report_in_one_run(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
     monkeypatch.chdir(tmp_path)
     assert one_cell("mlflow", tmp_path) == []
-    with sqlite3.connect(tmp_path / "m.db") as opened:
+    with closing(sqlite3.connect(tmp_path / "m.db")) as opened:
         runs = dict(opened.execute("SELECT name, run_uuid FROM runs").fetchall())
         status = dict(opened.execute("SELECT name, status FROM runs").fetchall())
         cell = runs["fiat-n8-s0"]
@@ -187,7 +188,10 @@ def test_cells_that_were_tracked_to_their_end_are_skipped(tmp_path: Path) -> Non
     messages = [{"do": "begin", "cell": cell, "parameters": {}} for cell in "ab"]
     for message in list(messages):
         place = messages.index(message) + 1
-        messages[place:place] = [{"do": "log", "step": 1, "values": {}}, {"do": "end", "values": {}}]
+        messages[place:place] = [
+            {"do": "log", "step": 1, "values": {}},
+            {"do": "end", "values": {}},
+        ]
     follow(kept, messages, tmp_path / "done")
     assert kept.told == ["begin b", "log 1", "end", "close"]
     assert (tmp_path / "done").read_text() == "a\nb\n"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fiatkit.cli._options import Truncate
+from fiatkit.cli._options import Truncate, With, files_by_name
 from fiatkit.cli._spending import (
     MaxCalls,
     MaxCost,
@@ -39,6 +39,13 @@ ForceResume = Annotated[
     bool,
     typer.Option(help="Go on from checkpoints of another base model or packages; noted."),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Follow the run in mlflow, trackio or wandb as well; may be given several times.",
+    ),
+]
 RequireBetter = Annotated[
     bool,
     typer.Option(
@@ -64,6 +71,8 @@ def run(
     strict: Strict = False,
     force_resume: ForceResume = False,
     require_better: RequireBetter = False,
+    joined: With = None,
+    track: Track = None,
 ) -> None:
     """Run recipes x sizes x seeds on the same rows and compare them honestly.
 
@@ -85,8 +94,9 @@ def run(
         return
     from fiatkit.cli._console import Bars, console, errors
     from fiatkit.cli._run_file import read_run_file
-    from fiatkit.errors import BudgetError, UsageError
-    from fiatkit.experiment import compare, make_plan
+    from fiatkit.cli._whole import compare_and_report
+    from fiatkit.errors import UsageError
+    from fiatkit.experiment import make_plan
     from fiatkit.experiment.estimate import estimate
 
     if run_file is None:
@@ -95,22 +105,21 @@ def run(
     limits = with_flags(
         config.limits, max_cost, max_calls, max_wait, retry_ambiguous, retry, strict
     )
-    plan = make_plan(config.model_copy(update={"limits": limits}))
+    updates = {
+        "limits": limits,
+        "outside": {**config.outside, **files_by_name(joined)},
+        "track": list(dict.fromkeys([*config.track, *(track or [])])),
+    }
+    plan = make_plan(config.model_copy(update=updates))
     plan = replace(plan, force_resume=force_resume, require_better=require_better)
     for note in plan.notes:
         errors.print(note, markup=False, soft_wrap=True)
     errors.print(estimate(plan).sentence(), markup=False, soft_wrap=True)
-    problem: BudgetError | None = None
-    try:
-        with Bars() as bars:
-            compare(plan, bars)
-    except BudgetError as error:
-        problem = error
-    from fiatkit.report import load_run, summarise, terminal_table, write_html
+    with Bars() as bars:
+        found, problem = compare_and_report(plan, bars)
+    from fiatkit.report import summarise, terminal_table
 
-    found = load_run(plan.out)
     console.print(terminal_table(summarise(found)))
-    write_html(found, plan.out / "report.html")
     console.print(f"Report: {plan.out / 'report.html'}", markup=False, soft_wrap=True)
     if problem is not None:
         raise problem

@@ -43,21 +43,23 @@ def compare(plan: Plan, progress: Progress | None = None) -> None:
                 fill(part, progress)
             except BudgetError as error:
                 problem = error
-        _pool(plan)
+        _pool(plan, progress)
     if problem is not None:
         raise problem
 
 
-def _pool(plan: Plan) -> None:
+def _pool(plan: Plan, progress: Progress) -> None:
     """Join the folds' test rows and predictions, and score them together."""
     rows = (row for part in plan.parts for row in read_jsonl(part.out / "test.jsonl"))
     write_jsonl(plan.out / "test.jsonl", rows)
     for cell in plan.cells:
         if not plan.finished(cell):
+            progress.begins(plan, cell)
             places = [part.out / "cells" / cell.folder for part in plan.parts]
             predictions = [p for place in places for p in _predictions(place)]
             records = [json.loads((place / "cell.json").read_text("utf-8")) for place in places]
             finish_cell(plan, cell, predictions, _record(plan, cell, records))
+            progress.finished(plan, cell)
 
 
 def _predictions(place: Path) -> list[Prediction]:

@@ -64,8 +64,8 @@ def predictions_for(path: Path, ids: Sequence[str], rows: str) -> list[Predictio
         )
     if missing := [name for name in ids if name not in found]:
         raise DataError(
-            f'"{path}" has no prediction for {len(missing)} of {len(ids)} rows of {rows}, such as '
-            f'"{missing[0]}".',
+            f'"{path}" has no prediction for {len(missing)} of the {len(ids)} ids of {rows}, '
+            f'such as "{missing[0]}".',
             "A row that failed keeps its id, with an answer of null; it counts as wrong.",
         )
     return [found[name] for name in ids]

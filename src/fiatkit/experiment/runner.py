@@ -64,14 +64,18 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
         begin(plan)
         for cell in pending:
             if cell.is_floor:
+                progress.begins(plan, cell)
                 _floor_cell(plan, cell)
+                progress.finished(plan, cell)
         written: Written = {w: _writing_stage(plan, pending, w, progress) for w in WRITERS}
         folder.write_test_rows(plan, written["large"])
         for cell in tuned:
             usable_pairs(plan, cell, plan.train_rows(cell), _texts(written, cell))
         for index, cell in enumerate(tuned):
+            progress.begins(plan, cell)
             title = f"[{index + 1}/{len(tuned)}] {cell.recipe} on {cell.size} rows"
             _tuned(plan, cell, _texts(written, cell), progress, f"{title}, seed {cell.seed}")
+            progress.finished(plan, cell)
         _check_failures(plan, written["large"])
         _check_better(plan)
 
@@ -129,7 +133,9 @@ def _writing_stage(
         if in_context:
             found.update(reasoner.expand(test, on_progress=count))
             for cell in in_context:
+                progress.begins(plan, cell)
                 _in_context_cell(plan, cell, reasoner, found)
+                progress.finished(plan, cell)
         rest = [query for query in queries if query.id not in found]
         if rest:
             found.update(reasoner.expand(rest, on_progress=count))

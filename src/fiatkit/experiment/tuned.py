@@ -120,6 +120,7 @@ def tune_recipe(
         found = predictor.predict(queries, rationales, lambda done: bar.dev(done, len(dev)))
         rows = [ScoredRow(e, p) for e, p in zip(dev, found, strict=True)]
         value = metrics.corpus(task.metrics[0], rows, task.choices)
+        bar.scored(task.metrics[0], value)
         return 0.0 if value is None else float(value)
 
     result = tune(
@@ -206,11 +207,17 @@ class _TuningBar:
             self._progress.stage(self._title, total)
         self._done, self._loss = done, f"loss {loss:.3f}"
         self._progress.advance(done, self._loss)
+        self._progress.measured(done, {"loss": loss})
 
     def dev(self, done: int, total: int) -> None:
         """So many rows of dev are answered, after an epoch."""
         if self._done:
             self._progress.advance(self._done, f"{self._loss}, scoring dev: {done} of {total}")
+
+    def scored(self, metric: str, value: float | None) -> None:
+        """The dev score after an epoch."""
+        if value is not None:
+            self._progress.measured(self._done, {f"dev/{metric}": value})
 
 
 def preparation(

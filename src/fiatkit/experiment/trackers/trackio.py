@@ -84,6 +84,9 @@ class TrackioTracker:
         run, self._run = self._run, None
         self._library.finish()
         if self._local:
-            written = {found.name for found in self._library.Api().runs(self._project)}
+            try:
+                written = {found.name for found in self._library.Api().runs(self._project)}
+            except ValueError:  # there is no such project
+                written = set()
             if run.name not in written:
-                raise OSError(f"trackio did not write the run {run.name}")
+                raise OSError(f"it did not write the run {run.name}")

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiatkit.experiment.progress import Progress
-from fiatkit.experiment.trackers import Comparison, Parameter
+from fiatkit.experiment.trackers import Comparison, Parameter, check
 from fiatkit.experiment.trackers._followed import LAST_WAIT, Followed
 
 if TYPE_CHECKING:
     from fiatkit.experiment.plan import Cell, Plan
 
 STOPPED_WAIT = 2.0  # seconds for trackers, where a run was stopped
-REPORT = ("report.json", "report.md")
-WITH_ROWS = "report.html"
 
 
 class Tracked:
     """Tells a run's progress on to `progress`, and its cells to trackers.
 
-    Use it as a context manager round a comparison. What trackers get: settings, scores, counts and
-    the report without its rows, unless `plan.config.track_rows` lets these out too.
+    Use it as a context manager round a comparison. Trackers get the settings, losses, scores and
+    counts of cells; no key, no address and no row.
+
+    Raises:
+        UnknownNameError: there is no such tracker as the run names.
+        MissingExtraError: its package is not installed.
     """
 
     def __init__(self, plan: Plan, progress: Progress) -> None:
+        check(plan.config.track)
         self._plan, self._progress = plan, progress
         self._followed: list[Followed] = []
 
@@ -66,12 +69,10 @@ class Tracked:
         self._progress.finished(plan, cell)
         self._send("end", values=results(plan.out / "cells" / cell.folder / "cell.json"))
 
-    def report(self) -> None:
+    def report(self, files: Sequence[Path]) -> None:
         """The comparison is over and its report is drawn."""
         self._start()
-        names = [*REPORT, *([WITH_ROWS] if self._plan.config.track_rows else [])]
-        files = [self._plan.out / name for name in names]
-        self._send("keep", files=[str(file.absolute()) for file in files if file.is_file()])
+        self._send("keep", files=[str(file.absolute()) for file in files])
 
     def _send(self, do: str, **values: Any) -> None:
         for followed in self._followed:
