@@ -13,6 +13,7 @@ from typing import Literal
 
 from fiatkit.config import RunConfig
 from fiatkit.errors import FatalProviderError, FiatError
+from fiatkit.experiment import outside, trackers
 from fiatkit.experiment.estimate import estimate
 from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, lay_out, problems
@@ -38,7 +39,7 @@ def examine(config: RunConfig) -> list[Finding]:
     Nothing is sent to the large model.
     """
     plan, found = _plan(config)
-    looks = [] if plan is None else [_data(plan), _disk(plan)]
+    looks = [] if plan is None else [_data(plan), _disk(plan), _beside(plan)]
     for look in (*looks, _folder(config), _large(config), _small(config, plan)):
         try:
             found += look
@@ -63,6 +64,13 @@ def _plan(config: RunConfig) -> tuple[Plan | None, list[Finding]]:
         found += [Finding("problem", str(problem)) for problem in problems(config, plan)]
         return plan, found
     return None, found
+
+
+def _beside(plan: Plan) -> Iterator[Finding]:
+    """Outside systems, and where the run is followed."""
+    for problem in outside.problems(plan):
+        yield Finding("problem", str(problem))
+    trackers.check(plan.config.track)
 
 
 def _data(plan: Plan) -> Iterator[Finding]:

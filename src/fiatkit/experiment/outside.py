@@ -82,7 +82,7 @@ def _record(
         "seed": None,
         "scores": {metric: asdict(score) for metric, score in scores.items()},
         "counts": dict(Counter(prediction.status for prediction in found)),
-        "usage": {"calls": None},
+        "usage": {"calls": 0},
         "notes": [f"predictions of {path.name}, sha256 {digest}"],
         "sha256": digest,
     }

@@ -156,7 +156,8 @@ def _unseeded(cells: Sequence[CellResult]) -> bool:
 
 def reference(found: Evidence) -> str | None:
     """The recipe that others are compared with: FIAT, else `instruct`, else the first one."""
-    names = [cells[0].recipe for cells in found.lines.values() if not cells[0].record.is_floor]
+    records = [cells[0].record for cells in found.lines.values()]
+    names = [r.recipe for r in records if not r.is_floor and not r.is_outside]
     chosen = next((name for name in REFERENCES if name in names), None)
     return chosen or (names[0] if names else None)
 

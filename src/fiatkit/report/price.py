@@ -93,7 +93,8 @@ class BreakEven:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """All lines, cheapest serving first, and the reference against each at the largest size.
+    """All lines, cheapest serving first, and the reference against each at the largest size. What
+    outside systems cost nobody knows; they have no line.
 
     `unit` is what the axis should show: dollars where some recipe costs any and none is unknown,
     else seconds. `source` says where the prices come from.
@@ -110,7 +111,8 @@ def prices(run: Run) -> Prices:
     """What every recipe costs."""
     found = evidence(run)
     known, source = _pricing(run)
-    lines = [_line(found, key, known) for key in found.lines]
+    ours = [key for key, cells in found.lines.items() if not cells[0].record.is_outside]
+    lines = [_line(found, key, known) for key in ours]
     dollars = [line.serving.dollars for line in lines]
     unit: Unit = "dollars" if None not in dollars and any(dollars) else "seconds"
     lines.sort(key=lambda line: (_or_last(line.serving, unit), line.size or 0))

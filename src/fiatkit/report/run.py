@@ -93,10 +93,9 @@ class TestRow(_Stored):
 
 
 class CellUsage(_Stored):
-    """Calls and tokens of the large model behind a cell, or behind its test rows alone; None where
-    nobody knows."""
+    """Calls and tokens of the large model behind a cell, or behind its test rows alone."""
 
-    calls: int | None
+    calls: int
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None

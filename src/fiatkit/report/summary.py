@@ -171,7 +171,7 @@ def _line(run: Run, cells: Sequence[CellResult], everything: Cells) -> Line:
         differences={
             rival: _difference(run, cells, _rival(rival, cells[0], everything)) for rival in RIVALS
         },
-        calls=_total([r.usage.calls for r in records]),
+        calls=None if first.is_outside else _total([r.usage.calls for r in records]),
         prompt_tokens=_total([r.usage.prompt_tokens for r in records]),
         completion_tokens=_total([r.usage.completion_tokens for r in records]),
         seconds=None
