@@ -34,7 +34,6 @@ from fiatkit.tuning.tuner import encode_rows, target_loss
 MODEL = "smollm2-135m"
 LONGEST = 256  # tokens of a row
 DEV = 100
-EPOCHS = 10
 SETS = {
     "sib200_major": ("sib200", {f"{c}_Latn" for c in ("eng", "spa", "fra", "deu", "por", "ita")}),
     "xnli": ("xnli", {"en"}),
@@ -52,11 +51,13 @@ class Cell:
     size: int
     changed: dict[str, Any]
     seed: int
+    epochs: int
 
     @property
     def key(self) -> dict[str, Any]:
         """What its lines begin with."""
-        return {"set": self.name, "rows": self.size, "seed": self.seed, **self.changed}
+        told = {"set": self.name, "rows": self.size, "seed": self.seed, "epochs": self.epochs}
+        return told | self.changed
 
     def run(self) -> list[dict[str, Any]]:
         """Tune; returns a line for each epoch."""
@@ -73,7 +74,7 @@ class Cell:
             print(lines[-1], flush=True)
             return score
 
-        settings = TuningSettings(epochs=EPOCHS, **self.changed)
+        settings = TuningSettings(epochs=self.epochs, **self.changed)
         reserve = predictor.reserve
         tune(small, pairs, settings, seed=self.seed, reserve=reserve, dev_score=dev_score)
         return lines
@@ -113,13 +114,13 @@ def scored(predictor: Predictor, dev: Sequence[Example]) -> tuple[float, float]:
     return score, total / sum(len(row.target) for row in encoded)
 
 
-def cells(sets: Sequence[str], sizes: Sequence[int], seeds: int) -> Iterator[Cell]:
+def cells(sets: Sequence[str], sizes: Sequence[int], seeds: int, epochs: int) -> Iterator[Cell]:
     """The grid, what tells most first."""
     for seed in range(seeds):
         for size in sizes:
             for name in sets:
-                yield from (Cell(name, size, changed, seed) for changed in RATES)
-        yield from (Cell(sets[0], sizes[0], changed, seed) for changed in OTHERS)
+                yield from (Cell(name, size, changed, seed, epochs) for changed in RATES)
+        yield from (Cell(sets[0], sizes[0], changed, seed, epochs) for changed in OTHERS)
 
 
 def read(out: Path) -> list[dict[str, Any]]:
@@ -128,12 +129,12 @@ def read(out: Path) -> list[dict[str, Any]]:
 
 
 def table(lines: Sequence[dict[str, Any]]) -> None:
-    """Print a line for each cell: score and loss after some of its epochs."""
+    """Print a line for each cell: score and loss after each of its epochs."""
     by_cell = defaultdict(dict)
     for line in lines:
         found = (line.pop("epoch"), line.pop("score"), line.pop("loss"))
         by_cell[json.dumps(line)][found[0]] = found[1:]
-    shown = (1, 2, 3, 4, 6, 8, 10)
+    shown = sorted({number for epochs in by_cell.values() for number in epochs})
     print("| cell | " + " | ".join(f"epoch {n}" for n in shown) + " |")
     print("|---" * (len(shown) + 1) + "|")
     for key, epochs in by_cell.items():
@@ -148,10 +149,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 300])
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--print", dest="only", action="store_true")
     asked = parser.parse_args()
-    for cell in () if asked.only else cells(asked.sets, asked.sizes, asked.seeds):
+    for cell in () if asked.only else cells(asked.sets, asked.sizes, asked.seeds, asked.epochs):
         if not any(cell.key.items() <= line.items() for line in read(asked.out)):
             lines = cell.run()
             with asked.out.open("a") as file:
