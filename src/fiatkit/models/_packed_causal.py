@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Ids = tuple[int, ...]
 LOGITS_AT_ONCE = 1 << 24
+ROOM = 32  # tokens of an answer before its keys and values must be copied to a larger place
 
 
 class PackedCausal(Causal):
@@ -130,8 +131,9 @@ class PackedReading:
         self._new = 0
         width = max(self._lengths)
         index = torch.tensor([row + [0] * (width - len(row)) for row in places])
+        self._width = width
         self._layers = [
-            tuple(kept[0].transpose(0, 1)[index].transpose(1, 2).contiguous() for kept in layer)
+            [_roomy(kept[0].transpose(0, 1)[index].transpose(1, 2), ROOM) for kept in layer]
             for layer in packed.kept or []
         ]
 
@@ -152,16 +154,18 @@ class PackedReading:
 
         if layer >= len(self._layers):
             raise CannotPackError("layers that share keys")
-        keys, values = (
-            torch.cat([held, new[0].transpose(0, 1)[:, :, None]], dim=2)
-            for held, new in zip(self._layers[layer], (key, value), strict=True)
-        )
-        self._layers[layer] = (keys, values)
+        used = self._width + self._new
+        held = self._layers[layer]
+        if used > held[0].shape[2]:
+            held[:] = [_roomy(old, self._new) for old in held]
+        for old, new in zip(held, (key, value), strict=True):
+            old[:, :, used - 1] = new[0].transpose(0, 1)
+        keys, values = (old[:, :, :used] for old in held)
         found = torch.nn.functional.scaled_dot_product_attention(
             query[0].transpose(0, 1)[:, :, None],
             keys,
             values,
-            attn_mask=self._mask(keys.shape[2], window, query),
+            attn_mask=self._mask(used, window, query),
             scale=scale,
             enable_gqa=key.shape[1] != query.shape[1],
         )
@@ -180,3 +184,11 @@ class PackedReading:
             hidden |= lengths + self._new - 1 - position >= window
         mask = torch.zeros(hidden.shape, device=like.device, dtype=like.dtype)
         return mask.masked_fill_(hidden, -torch.inf)[:, None, None]
+
+
+def _roomy(held: torch.Tensor, room: int) -> torch.Tensor:
+    """A copy of [n, heads, width, size] with `room` more places in its width."""
+    n, heads, width, size = held.shape
+    found = held.new_zeros((n, heads, width + room, size))
+    found[:, :, :width] = held
+    return found
