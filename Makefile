@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: bench-tune bench-score bench-predict bench-store bench-inprocess setup demo test test-slow faults check format docs clean
+.PHONY: report-browser bench-report bench-tune bench-score bench-predict bench-store bench-inprocess setup demo test test-slow faults check format docs clean
 
 setup: $(VENV)/.installed
 
@@ -33,6 +33,16 @@ test-slow: setup
 bench-store: setup
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/cost_per_row.py
+
+# The report in headless Chromium (apt-get install chromium), with the accessibility checker
+# axe-core, which npm fetches. `make test` runs the same tests without axe-core.
+report-browser: setup
+	npm install --no-audit --no-fund --prefix build/axe axe-core@4.14.1
+	$(BIN)/python -m pytest tests/report/test_browser.py -rs
+
+# What the report of a million test rows weighs, and takes to open in Chromium.
+bench-report: setup
+	$(BIN)/python benchmarks/report.py
 
 # A line for each fault row of docs/reliability.md that has a test. Needs Linux, root (to mount a
 # tmpfs) and strace: apt-get install strace. An hour or more; what the sweep has done is kept in

@@ -31,20 +31,17 @@ Frames = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A finished comparison: its lines, what they say in words, and where the report lies."""
+    """A finished comparison: its lines, where the report lies, and the verdict: who wins, by how
+    much, whether that is sure."""
 
     summary: Summary
     report: Path
+    verdict: str
 
     @property
     def lines(self) -> list[Line]:
         """One line a recipe and size: score, interval, paired differences, calls, seconds."""
         return self.summary.lines
-
-    @property
-    def verdict(self) -> str:
-        """Who wins, by how much, whether that is sure."""
-        return verdict(self.summary)
 
 
 class Model:
@@ -107,7 +104,7 @@ def compare(config: Config, *, frames: Frames | None = None, progress: bool = Tr
         run, problem = compare_and_report(plan, bars)
     if problem is not None:
         raise problem
-    return Comparison(summarise(run), plan.out / "report.html")
+    return Comparison(summarise(run), plan.out / "report.html", verdict(run))
 
 
 def fit(

@@ -1,5 +1,8 @@
 """A user's mistake is one clear message on stderr, without a traceback, with the right exit code."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,6 +137,51 @@ def test_debug_shows_the_traceback_without_secrets_and_keeps_the_exit_code(
     assert "Traceback" in done.stderr and "SettingsError" in done.stderr
     assert "swordfish" not in done.stderr
     assert '"***.yaml"' in done.stderr
+
+
+UNEXPECTED = """
+import sys
+from pathlib import Path
+import fiatkit.report
+from fiatkit.cli import main
+
+def broken(folder):
+    raise RuntimeError(f"no such thing at https://me:hunter2@host/ with swordfish-1234\\n\\x1b[2J")
+
+fiatkit.report.load_run = broken
+sys.argv = ["fiat", *sys.argv[1:]]
+main()
+"""
+
+
+def test_R07_an_unexpected_error_is_a_line_a_log_and_how_to_go_on(tmp_path: Path) -> None:
+    environment = os.environ | {"MY_API_KEY": "swordfish-1234", "TMPDIR": str(tmp_path)}
+
+    def end(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", UNEXPECTED, "report", "my runs/a", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 1
+        assert "swordfish" not in done.stderr and "hunter2" not in done.stderr
+        return done.stderr
+
+    lines = end("--out", "swordfish-1234.html").splitlines()
+    log = next(tmp_path.glob("fiatkit-*.log"))
+    assert lines == [
+        "Internal error: RuntimeError: no such thing at https://host/ with ***\\x0a\\x1b[2J",
+        f"Details, without passwords and keys: {log} (please report it)",
+        "What was finished is kept; the same command goes on from there: "
+        "fiat report 'my runs/a' --out ***.html",
+    ]
+    assert log.stat().st_mode & 0o077 == 0, "its owner's alone"
+    kept = log.read_text()
+    assert "Traceback" in kept and "RuntimeError" in kept and "in broken" in kept
+    assert "swordfish" not in kept and "hunter2" not in kept
+    assert "Traceback" in end("--debug")
 
 
 def test_unknown_flag(folder: Path) -> None:

@@ -13,7 +13,6 @@ from fiatkit.recipes import FIAT, INSTRUCT
 from fiatkit.recipes.predictor import drops_rationale, training_pairs
 from fiatkit.records import Example, Query, Rationale
 from fiatkit.report.run import load_run
-from fiatkit.report.summary import summarise
 from fiatkit.report.words import verdict
 from fiatkit.tasks import Task, load_task
 
@@ -78,7 +77,7 @@ def test_a_row_without_a_good_rationale_falls_back_only_after_dropout(run_folder
     assert fallen and {line["fallback"] for line in fallen} == {"rationale_empty"}
     assert all(line["status"] == "ok" and line["answer"] for line in lines)
     told = f"Rows answered without their rationale, which failed: fiat {len(fallen)} of 16."
-    assert told in verdict(summarise(load_run(out)))
+    assert told in verdict(load_run(out))
     assert told in (out / "report.html").read_text("utf-8")
     assert any("are read without their rationale" in note for note in record["notes"])
 
@@ -99,4 +98,4 @@ def test_without_dropout_a_row_without_a_good_rationale_fails(run_folder: Path) 
     failed = [line for line in lines if line["status"] != "ok"]
     assert {line["status"] for line in failed} == {"failed:rationale_empty"}
     assert all(line["answer"] is None and not line["fallback"] for line in failed)
-    assert "without their rationale" not in verdict(summarise(load_run(out)))
+    assert "without their rationale" not in verdict(load_run(out))

@@ -1,5 +1,6 @@
 """The report on realistic runs: every shape renders, says what is missing, and stays inert."""
 
+import io
 import itertools
 import json
 import os
@@ -18,18 +19,24 @@ from fiatkit.report import (
     load_run,
     summarise,
     terminal_table,
+    write_csv,
     write_html,
     write_json,
     write_markdown,
+    write_rows,
 )
-from fiatkit.report.plot import bounds, draw
-from fiatkit.report.readings import choose_rows, rationale_facts
-from fiatkit.report.text import one_line, plain, redacted, shortened
+from fiatkit.report.family import family
+from fiatkit.report.languages import languages
+from fiatkit.report.plot import bounds, draw_curves
+from fiatkit.report.price import prices
+from fiatkit.report.sample import FULLY, LEAST, PARTLY, WRONG, draw_rows
+from fiatkit.report.scatter import draw_gain, draw_price
+from fiatkit.report.text import dollars, duration, one_line, plain, redacted, shortened
 from fiatkit.report.words import price, sentences
 from tests.report.synthetic import make_run
 
 EVIL = "</title></style><script>alert(1)</script><img src=x onerror=a()>\"'`\x1b]0;x\x07\x00\u2028"
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "input"}
 
 
 class Tree(HTMLParser):
@@ -40,13 +47,16 @@ class Tree(HTMLParser):
         self.open: list[str] = []
         self.tags: set[str] = set()
         self.acting: list[str] = []
+        self.scripts = 0
         self.bare: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        if tag in ("script", "img", "iframe", "object", "embed", "link", "form", "base", "a"):
+        if tag in ("img", "iframe", "object", "embed", "link", "form", "base"):
             self.acting.append(tag)
-        self.acting += [n for n, _ in attrs if n.startswith("on") or n in ("src", "href", "style")]
+        self.acting += [n for n, _ in attrs if n.startswith("on") or n in ("src", "style")]
+        self.acting += [v or "" for n, v in attrs if n == "href" and not (v or "").startswith("#")]
+        self.scripts += tag == "script"
         if tag == "th" and "scope" not in dict(attrs):
             self.bare.append(tag)
         if tag not in VOID:
@@ -70,6 +80,7 @@ def tree(text: str) -> Tree:
     found = Tree()
     found.feed(text)
     assert found.open == []
+    assert found.scripts == 1, "its own"
     return found
 
 
@@ -83,32 +94,40 @@ def test_the_whole_page_is_well_formed_and_labelled(full: Path) -> None:
     found = tree(text)
     assert found.acting == []
     assert found.bare == [], "every header cell has a scope"
-    assert {"caption", "title", "desc", "bdi", "h1", "h2"} <= found.tags
-    for part in ("In short", "180 in 30 groups", "rationale names", "Apache-2.0", "45 groups"):
+    assert {"caption", "title", "svg", "bdi", "h1", "h2", "search"} <= found.tags
+    for part in ("In short", "180 in 30 ", "rationale names", "Apache-2.0", "45 groups"):
         assert part in text
     assert 'dir="auto" lang="ar"' in text
 
 
-def test_the_page_states_its_style_and_allows_nothing_else(full: Path) -> None:
+def test_the_page_states_its_style_and_script_and_allows_nothing_else(full: Path) -> None:
     import base64
     import hashlib
 
     text = page(full)
+    policy = "default-src 'none'"
+    for tag, directive in (("style", "style-src"), ("script", "script-src")):
+        source = text.split(f"<{tag}>")[1].split(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        policy += f"; {directive} 'sha256-{digest}'"
+    assert f"{policy}; base-uri 'none'; form-action 'none'" in text
     style = text.split("<style>")[1].split("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"default-src 'none'; style-src 'sha256-{digest}'" in text
     assert "url(" not in style and "@import" not in style
 
 
 def test_the_words_name_winner_margin_certainty_and_price(full: Path) -> None:
-    summary = summarise(load_run(full))
+    run = load_run(full)
+    summary = summarise(run)
     assert summary.lead is not None and summary.lead.best.recipe == "fiat"
-    told = sentences(summary)
+    told = sentences(run)
     assert told[0].startswith("Best: fiat with ")
     assert "ahead of icl_constrained (+" in told[0]
     assert any(sentence.startswith("FIAT is above instruct (+") for sentence in told)
-    assert re.search(r"fiat took 440 calls of the large model \(151k tokens in", price(summary))
-    assert "without any call: lora" in price(summary)
+    assert re.fullmatch(
+        r"1,000 predictions take 1,000 calls of the large model \(343k tokens in, 24k out\) with "
+        r"fiat \(35 min\) and icl \(3\d min\); no call of the large model with instruct \(\d+ s\)\.",
+        price(run),
+    )
 
 
 def test_seeds_are_averaged_and_compared_in_pairs(full: Path) -> None:
@@ -151,7 +170,6 @@ def test_active_text_everywhere_stays_text(tmp_path: Path) -> None:
     text = page(folder)
     found = tree(text)
     assert found.acting == []
-    assert "script" not in found.tags
     assert not set("\x00\x07\x1b") & set(text)
     write_markdown(load_run(folder), tmp_path / "x.md")
     markdown = (tmp_path / "x.md").read_text()
@@ -208,20 +226,63 @@ def test_undefined_scores_are_named_and_never_zero(tmp_path: Path) -> None:
     assert "The positive label is" in text
 
 
-def test_a_single_size_and_no_size_still_give_a_plot(tmp_path: Path) -> None:
+def test_a_curve_needs_two_sizes(tmp_path: Path) -> None:
     one = make_run(tmp_path / "one", sizes=(50,), seeds=(0,), groups=8)
-    plot = draw(summarise(load_run(one)))
-    assert plot is not None and len(plot.sizes) == 1
-    icl = make_run(tmp_path / "icl", recipes=("icl",), groups=8)
-    plot = draw(summarise(load_run(icl)))
-    assert plot is not None and plot.sizes == []
-    assert "no recipe here is tuned" in page(icl)
+    assert draw_curves(summarise(load_run(one))) is None
+    assert 'id="curves"' not in page(one)
+
+
+def test_prices_and_gains_are_drawn_and_labels_keep_clear(full: Path) -> None:
+    run = load_run(full)
+    found = prices(run)
+    drawn = draw_price(found, [line for line in found.lines if line.size in (None, 200)])
+    assert drawn is not None and len(drawn.points) == 8
+    assert drawn.left < min(p.x for p in drawn.points) < max(p.x for p in drawn.points)
+    places = {p.name: p.x for p in drawn.points}
+    assert places["tfidf"] < places["instruct"] < places["fiat"], "what costs more is to the right"
+    boxes = sorted((p.label_x, p.label_y, p.name) for p in drawn.points)
+    assert len({(x, y) for x, y, _ in boxes}) == 8
+    gain = languages(run).gain
+    assert gain is not None
+    lines = draw_gain(gain)
+    assert [p.name for p in sorted(lines.points, key=lambda p: p.name)] == sorted(
+        ["am", "ar", "bn", "es", "sw", "zh"]
+    )
+    assert all(p.low > p.y > p.high for p in lines.points), "upwards is smaller"
+    text = page(full)
+    for part in ("computing time for 1,000 predictions", "as the paper draws it", "What it costs"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.03, "0.03 s"), (1, "1 s"), (89, "89 s"), (90, "1.5 min"), (2100, "35 min"), (3600, "1 h")],
+)
+def test_a_time_is_told_as_a_person_does(value: float, told: str) -> None:
+    assert duration(value) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "?"),
+        (0.0, "$0.00"),
+        (0.0042, "$0.0042"),
+        (0.5, "$0.50"),
+        (12.3, "$12.30"),
+        (1234.0, "$1,234"),
+    ],
+)
+def test_dollars_have_the_digits_that_they_need(value: float | None, told: str) -> None:
+    assert dollars(value) == told
 
 
 def test_plot_labels_stay_apart_and_inside(full: Path) -> None:
     summary = summarise(load_run(full))
-    plot = draw(summary)
-    assert plot is not None
+    drawn = draw_curves(summary)
+    assert drawn is not None
+    plot = drawn.main
+    assert len(drawn.panels) == 6, "one a recipe, floors left out"
     places = sorted(one.label_y for one in plot.series)
     assert all(b - a >= 15.9 for a, b in itertools.pairwise(places))
     assert places[-1] <= plot.height
@@ -229,18 +290,29 @@ def test_plot_labels_stay_apart_and_inside(full: Path) -> None:
     assert all(low <= (line.low or low) and (line.high or high) <= high for line in summary.lines)
 
 
-def test_rows_to_read_cover_both_ways_and_state_their_number(full: Path) -> None:
+def test_rows_to_read_cover_every_kind_and_state_their_number(full: Path) -> None:
     run = load_run(full)
-    kinds = choose_rows(run)
-    names = [kind.name for kind in kinds]
-    assert names[:2] == ["FIAT right, instruct wrong", "FIAT wrong, instruct right"]
-    assert sum(kind.total for kind in kinds) == 180
-    assert kinds == choose_rows(run), "the sample is seeded"
-    shown = sum(len(kind.rows) for kind in kinds)
-    assert f"{shown} of 180 test rows" in page(full)
-    for item in kinds[0].rows:
-        marks = {answer.recipe: answer.mark for answer in item.answers}
-        assert marks["fiat"] == "right" and marks["instruct"] != "right"
+    sample = draw_rows(run, shown=60)
+    assert sample == draw_rows(run, shown=60), "the sample is seeded"
+    assert len(sample.rows) == len({item.row.id for item in sample.rows}) == 60
+    names = [kind.name for kind in sample.kinds]
+    assert names[:2] == ["FIAT right, instruct wrong", "instruct right, FIAT wrong"]
+    cells = {c.recipe: c for c in run.cells if (c.record.size, c.record.seed) == (200, 0)}
+    for kind in sample.kinds[:2]:
+        right, wrong = ("fiat", "instruct") if kind.name[0] == "F" else ("instruct", "fiat")
+        counted = sum(
+            cells[right].predictions[row.id].answer
+            == row.target
+            != cells[wrong].predictions[row.id].answer
+            for row in run.rows
+        )
+        assert kind.total == counted
+        found = [item for item in sample.rows if set(kind.needs.split()) <= set(item.marks.split())]
+        assert len(found) >= min(LEAST, kind.total)
+        for item in found:
+            marks = {name: one.mark for one in item.answers for name in one.recipes}
+            assert marks[right] == FULLY and marks[wrong] != FULLY
+    assert "All 180 test rows, in random order" in page(full)
 
 
 def test_free_text_answers_may_be_partly_right(tmp_path: Path) -> None:
@@ -252,27 +324,9 @@ def test_free_text_answers_may_be_partly_right(tmp_path: Path) -> None:
         metric_names=("qa_f1", "exact_match"),
         labels=("blue river", "red river", "sea"),
     )
-    marks = {a.mark for kind in choose_rows(load_run(folder)) for i in kind.rows for a in i.answers}
-    assert marks == {"right", "partly", "wrong"}
-    assert "partly 50.0" in page(folder)
-
-
-def test_rationale_quality_is_counted_by_hand(full: Path) -> None:
-    run = load_run(full)
-    facts = rationale_facts(run)
-    assert facts is not None
-    named = [row.rationale.answer == row.target for row in run.rows if row.rationale]
-    parts = {part.name: part for part in facts.parts}
-    assert parts["the right answer"].rows == sum(named)
-    assert sum(part.rows for part in facts.parts) == facts.total == 180
-    cell = next(c for c in run.cells if c.record.size == 200 and c.recipe == "fiat")
-    right = [
-        cell.predictions[row.id].answer == row.target
-        for row in run.rows
-        if row.rationale and row.rationale.answer == row.target
-    ]
-    expected = 100 * sum(right) / len(right)
-    assert parts["the right answer"].scores["fiat"] == pytest.approx(expected)
+    marks = {one.mark for item in draw_rows(load_run(folder)).rows for one in item.answers}
+    assert {FULLY, PARTLY, WRONG} <= marks
+    assert "worth 50.0" in page(folder)
 
 
 def test_the_settings_shown_are_a_run_file(full: Path) -> None:
@@ -284,16 +338,31 @@ def test_the_settings_shown_are_a_run_file(full: Path) -> None:
     assert "fiat compare run.yaml --out runs/run" in page(full)
 
 
-def test_long_texts_and_many_rows_give_a_small_file(tmp_path: Path) -> None:
-    folder = make_run(
-        tmp_path / "run", recipes=("instruct", "fiat"), sizes=(50,), seeds=(0,), groups=200
-    )
+def lengthen(folder: Path, times: int) -> None:
     lines = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
     for line in lines:
-        line["fields"]["text"] *= 200
+        line["fields"]["text"] *= times
+        line["rationale"]["text"] *= times
     (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert len(page(folder)) < 1_000_000
-    assert "more characters]" in page(folder)
+
+
+def test_R03_long_texts_and_many_rows_give_a_small_file(tmp_path: Path) -> None:
+    """The size does not grow with the rows; `make bench-report` measures a million of them."""
+    sizes = []
+    for groups in (50, 250):
+        folder = make_run(
+            tmp_path / f"run{groups}",
+            recipes=("instruct", "fiat"),
+            sizes=(50,),
+            seeds=(0,),
+            groups=groups,
+        )
+        lengthen(folder, 400)
+        text = page(folder)
+        sizes.append(len(text.encode()))
+        assert "more characters]" in text
+        assert f"200 of {groups * 6:,} test rows: at least 8 of each kind" in text
+    assert sizes[1] < 1.02 * sizes[0] < 6_000_000
 
 
 @pytest.mark.parametrize("name", ["run.json", "cells/fiat-n50-s0/cell.json"])
@@ -317,8 +386,8 @@ SHOW = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from fiatkit.report import load_run, summarise, terminal_table
-Console().print(terminal_table(summarise(load_run(Path(sys.argv[1])))))
+from fiatkit.report import load_run, terminal_table
+Console().print(terminal_table(load_run(Path(sys.argv[1]))))
 """
 
 
@@ -339,19 +408,15 @@ def test_R06_the_table_needs_no_terminal_no_colour_no_unicode(
 
 @pytest.mark.parametrize("width", [20, 79, 80, 100, 140, 200])
 def test_R06_no_line_is_wider_than_the_terminal(full: Path, width: int) -> None:
-    import io
-
     from rich.console import Console
 
     output = io.StringIO()
-    Console(file=output, width=width).print(terminal_table(summarise(load_run(full))))
+    Console(file=output, width=width).print(terminal_table(load_run(full)))
     assert max(len(line.rstrip()) for line in output.getvalue().splitlines()) <= width
     assert "vs instruct" in output.getvalue()
 
 
 def test_R06_escape_sequences_in_a_title_are_shown_not_sent(tmp_path: Path) -> None:
-    import io
-
     from rich.console import Console
 
     folder = make_run(tmp_path / "run", recipes=("fiat",), sizes=(50,), seeds=(0,), groups=3)
@@ -359,9 +424,7 @@ def test_R06_escape_sequences_in_a_title_are_shown_not_sent(tmp_path: Path) -> N
     info["title"] = "a\x1b[2Jb\x9b31m\u202ec[bold]d"
     (folder / "run.json").write_text(json.dumps(info))
     output = io.StringIO()
-    Console(file=output, width=200, force_terminal=True).print(
-        terminal_table(summarise(load_run(folder)))
-    )
+    Console(file=output, width=200, force_terminal=True).print(terminal_table(load_run(folder)))
     assert "a\\x1b[2Jb\\x9b31m\\u202ec[bold]d" in output.getvalue()
 
 
@@ -373,3 +436,68 @@ def test_text_is_made_plain() -> None:
     )
     assert shortened("x" * 10, 4) == "xxxx [... 6 more characters]"
     assert redacted("https://me:secret@host/v1") == "https://host/v1"
+
+
+FORMULAS = (
+    "=1+1",
+    "+1",
+    "@SUM(A1)",
+    "-1+1|cmd",
+    "\t=1",
+    "\r=1",
+    "  =1",
+    "＝1",
+    "\n-x",
+    "-5",
+    "-5.5e3",
+)
+
+
+def test_R05_no_cell_of_a_csv_export_is_a_formula(tmp_path: Path) -> None:
+    import csv
+
+    folder = make_run(tmp_path / "run", sizes=(50,), seeds=(0,), groups=8, fail=0.2)
+    lines = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+    for i, line in enumerate(lines):
+        line["fields"] = {"=name": FORMULAS[i % len(FORMULAS)]}
+        line["rationale"]["text"] = FORMULAS[-1 - i % len(FORMULAS)]
+    (folder / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    cell = folder / "cells" / "fiat-n50-s0" / "cell.json"
+    cell.write_text(json.dumps(json.loads(cell.read_text()) | {"label": "=HYPERLINK(0)"}))
+    for write, name, rows in ((write_csv, "table.csv", 8), (write_rows, "rows.csv", 48)):
+        write(load_run(folder), tmp_path / name)
+        text = (tmp_path / name).read_text(encoding="utf-8-sig")
+        found = list(csv.reader(io.StringIO(text)))
+        assert len(found) == rows + 1 and len({len(line) for line in found}) == 1
+        cells = [cell for line in found for cell in line if cell]
+        for cell_text in cells:
+            acts = cell_text.lstrip()[:1] in "=+-@＝＋－＠" or cell_text[0] in "\t\r\n"
+            assert not acts or re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", cell_text), cell_text
+        assert any(cell_text.startswith("'=") for cell_text in cells)
+    assert {"-5", "+1"} <= {line[3] for line in found}, "numbers stay numbers"
+
+
+def test_a_csv_export_has_the_numbers_of_the_report(full: Path, tmp_path: Path) -> None:
+    import csv
+
+    write_csv(load_run(full), tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(encoding="utf-8-sig", newline="") as file:
+        found = {(row["recipe"], row["training_rows"]): row for row in csv.DictReader(file)}
+    for line in summarise(load_run(full)).lines:
+        row = found[line.recipe, "" if line.size is None else str(line.size)]
+        assert float(row["accuracy"]) == line.score
+        versus = line.differences["instruct"]
+        assert row["vs_instruct"] == ("" if versus is None else str(versus.value))
+        one = family(load_run(full)).of(line.recipe, line.size)
+        known = one is not None and not line.is_floor
+        assert row["fiat_p_corrected"] == (str(one.p_holm) if one and known else "")
+        assert row["per_1000_dollars"] == "0.0", "a model in this process bills nothing"
+    write_rows(load_run(full), tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 180
+    fiat = next(c for c in load_run(full).cells if c.name == "fiat, 200 rows, seed 0")
+    for row in rows:
+        answer = fiat.predictions[row["id"]].answer
+        assert row["fiat.answer"] == (answer or "")
+        assert float(row["fiat.value"]) == 100 * (answer == row["target"])

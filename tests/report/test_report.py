@@ -141,18 +141,21 @@ class Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.active: list[str] = []
+        self.scripts = 0
         self.tags: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        if tag in ("script", "img", "iframe", "object", "embed", "link", "form", "base"):
+        if tag in ("img", "iframe", "object", "embed", "link", "form", "base"):
             self.active.append(tag)
-        self.active += [n for n, v in attrs if n.startswith("on") or n in ("src", "href", "srcset")]
+        self.active += [n for n, _ in attrs if n.startswith("on") or n in ("src", "srcset")]
+        self.active += [v or "" for n, v in attrs if n == "href" and not (v or "").startswith("#")]
+        self.scripts += tag == "script"
 
 
 def shown(folder: Path, width: int = 160) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(terminal_table(summarise(load_run(folder))))
+    console.print(terminal_table(load_run(folder)))
     return console.export_text()
 
 
@@ -169,14 +172,14 @@ def test_a_full_run(tmp_path: Path) -> None:
     assert fiat.differences["instruct"] is not None
     assert fiat.differences["instruct"].value == 50
     assert fiat.differences["instruct"].distinguishable
-    text = verdict(summary)
+    text = verdict(load_run(folder))
     assert "Best: fiat with 100.0" in text
     assert "FIAT is above instruct (+50.0" in text
     table = shown(folder)
     assert "+50.0*" in table
     assert "1:01" in table
     found = page(folder)
-    for part in ("<svg", "Rows to read", "FIAT right, instruct wrong", "label of fiat", "1k / ?"):
+    for part in ("<svg", "Rows to read", "FIAT right, instruct wrong", "label of fiat", " / ?"):
         assert part in found
 
 
@@ -187,6 +190,7 @@ def test_R01_R02_data_is_inert_and_nothing_is_fetched(tmp_path: Path, text: str)
     reader = Page()
     reader.feed(found)
     assert reader.active == []
+    assert reader.scripts == 1, "its own"
     assert {"table", "svg", "main"} <= reader.tags
     assert "default-src 'none'" in found
     assert not re.search(r"https?://", found)
@@ -253,7 +257,7 @@ def test_one_answer_for_all_rows_and_a_single_recipe_are_told(tmp_path: Path) ->
     rows = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
     rows[0] |= {"target": "b", "references": ["b"]}
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    told = verdict(summarise(load_run(folder)))
+    told = verdict(load_run(folder))
     assert told.startswith("Only fiat has a score: ")
     assert "Best" not in told
     assert 'fiat gave all rows the same answer, "a" at 1 of 2 seeds.' in told

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import types
 from typing import Any
+
+LONGEST_CAUSE = 400
 
 
 def main() -> None:
@@ -36,7 +39,7 @@ def _stop(number: int, frame: types.FrameType | None) -> None:
 def _run(app: Any, debug: bool) -> int:
     import typer
 
-    from fiatkit.errors import KEPT, FiatError, Stopped, without_secrets
+    from fiatkit.errors import KEPT, FiatError, Stopped
 
     told = KEPT
     try:
@@ -57,8 +60,7 @@ def _run(app: Any, debug: bool) -> int:
         if debug:
             _tell(_trace())
             return 1
-        _tell(without_secrets(f"Internal error: {type(error).__name__}: {error}"))
-        _tell("Run the same command again with --debug to see where, and please report it.")
+        _unexpected(error)
         return 1
     if code == 128 + signal.SIGPIPE:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,6 +77,35 @@ def _called(app: Any) -> int:
 
     with leading() as leads:
         return int(app(prog_name="fiat", standalone_mode=False) or 0) if leads else 0
+
+
+def _unexpected(error: Exception) -> None:
+    """Say in one line what went wrong, where the details are, and how to go on."""
+    from fiatkit.errors import without_secrets
+    from fiatkit.report.text import one_line
+
+    cause = one_line(f"{type(error).__name__}: {error}")
+    _tell(without_secrets(f"Internal error: {cause[:LONGEST_CAUSE]}"))
+    kept = _logged(_trace())
+    if kept:
+        _tell(f"Details, without passwords and keys: {kept} (please report it)")
+    command = without_secrets(shlex.join(["fiat", *sys.argv[1:]]))
+    _tell(f"What was finished is kept; the same command goes on from there: {command}")
+
+
+def _logged(trace: str) -> str:
+    """The path of a new file, readable by its owner only, with the details; empty if none."""
+    import tempfile
+
+    from fiatkit._version import __version__
+
+    try:
+        handle, path = tempfile.mkstemp(prefix="fiatkit-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"fiatkit {__version__}, Python {sys.version}\n{trace}")
+    except OSError:
+        return ""
+    return path
 
 
 def _trace() -> str:

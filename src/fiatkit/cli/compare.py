@@ -117,9 +117,9 @@ def run(
     errors.print(estimate(plan).sentence(), markup=False, soft_wrap=True)
     with Bars() as bars:
         found, problem = compare_and_report(plan, bars)
-    from fiatkit.report import summarise, terminal_table
+    from fiatkit.report import terminal_table
 
-    console.print(terminal_table(summarise(found)))
+    console.print(terminal_table(found))
     console.print(f"Report: {plan.out / 'report.html'}", markup=False, soft_wrap=True)
     if problem is not None:
         raise problem

@@ -1,4 +1,4 @@
-"""One self-contained HTML file: no network, no script, data as inert text."""
+"""One self-contained HTML file: no network, one small script without data, data as inert text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import re
 import shlex
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +15,210 @@ import jinja2
 import yaml
 
 from fiatkit.files import write_whole
+from fiatkit.metrics import Estimate
 from fiatkit.models import catalogue
 from fiatkit.report import text
-from fiatkit.report.plot import STRIP, bounds, colour_of, draw, shape_of, strip
-from fiatkit.report.readings import choose_rows, rationale_facts
+from fiatkit.report.curves import Crossover, curves
+from fiatkit.report.family import Comparison, Family, family
+from fiatkit.report.glossary import GLOSSARY
+from fiatkit.report.languages import Languages, languages
+from fiatkit.report.plot import STRIP, bounds, draw_curves, hue_of, hues, shape_of, strip
+from fiatkit.report.price import Prices, prices
+from fiatkit.report.rationales import rationales
 from fiatkit.report.run import Run
-from fiatkit.report.summary import Summary, summarise
-from fiatkit.report.words import definition, price, sentences
+from fiatkit.report.sample import WORDS, draw_rows
+from fiatkit.report.scatter import draw_gain, draw_price
+from fiatkit.report.summary import Line, Summary, summarise
+from fiatkit.report.words import cautions, cheaper, crossings, definition, findings, price
 
 TEMPLATES = Path(__file__).with_name("templates")
 SHADES = 9
+SIGNS = ("✗", "◐", "✓", "!")
+CLASSES = ("wrong", "partly", "right", "failed")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The lines of one training size, best first, with what is not tuned and the floors."""
+
+    name: str
+    size: int | None
+    lines: list[Line]
 
 
 def write_html(run: Run, path: Path) -> None:
     """Write the report as one file, whole or not at all."""
-    summary = summarise(run)
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    page = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            run=run,
-            info=run.info,
-            style=style,
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-            summary=summary,
-            sentences=sentences(summary),
-            definition=definition(summary),
-            price=price(summary),
-            labels={line.recipe: line.label for line in summary.lines},
-            plot=draw(summary),
-            strips={line.name: strip(summary, line) for line in summary.lines},
-            strip_width=STRIP,
-            scale=bounds(summary.lines),
-            shades=_shades(summary),
-            rationales=rationale_facts(run),
-            kinds=choose_rows(run),
-            settings=settings_yaml(run),
-            again=_command(run),
-            models=_models(run),
-            notes=_notes(run),
-        )
-    )
+    context = _context(run)
+    page = _environment().get_template("report.html").render(context, sections=_sections(context))
     write_whole(path, page.encode("utf-8", "replace"))
+
+
+def _context(run: Run) -> dict[str, Any]:
+    """What the templates read; each part is of the section that shows it."""
+    summary = summarise(run)
+    blocks = _blocks(summary)
+    return {
+        "info": run.info,
+        "style": _asset("report.css"),
+        "script": _asset("report.js"),
+        "summary": summary,
+        "glossary": GLOSSARY,
+        "hues": hues(summary.lines),
+        "blocks": blocks,
+        **_verdict(run),
+        **_recipes(run, summary),
+        **_curves(run, summary),
+        **_languages(languages(run), blocks[0]),
+        **_price(prices(run), blocks[0]),
+        "rationales": rationales(run),
+        "sample": draw_rows(run),
+        "words": WORDS,
+        "signs": SIGNS,
+        "classes": CLASSES,
+        **_settings(run),
+    }
+
+
+def _verdict(run: Run) -> dict[str, Any]:
+    return {
+        "findings": findings(run),
+        "price": price(run),
+        "cheaper": cheaper(run),
+        "crossings": crossings(run),
+        "cautions": cautions(run),
+    }
+
+
+def _recipes(run: Run, summary: Summary) -> dict[str, Any]:
+    found = family(run)
+    places = {(one.b, one.a_size, one.b_size): one for one in found.comparisons}
+    largest = max((one.a_size or 0 for one in found.comparisons), default=0)
+
+    def versus(line: Line) -> Comparison | None:
+        return next(
+            (
+                places[key]
+                for key in ((line.recipe, line.size, line.size), (line.recipe, largest, line.size))
+                if key in places
+            ),
+            None,
+        )
+
+    reasons = Counter(c.mcnemar.reason for c in found.comparisons if c.mcnemar.p is None)
+    paid = {(line.recipe, line.size): line.serving for line in prices(run).lines}
+    return {
+        "used": lambda line: paid.get((line.recipe, line.size)),
+        "family": found,
+        "versus": versus,
+        "tellable": _tellable(found, largest),
+        "mcnemar": next((reason for reason, _ in reasons.most_common(1)), ""),
+        "definition": definition(summary),
+        "strips": {line.name: strip(summary.lines, line) for line in summary.lines},
+        "strip_width": STRIP,
+        "scale": bounds(summary.lines),
+    }
+
+
+def _tellable(found: Family, size: int) -> str:
+    """What the test rows could have told, in a sentence."""
+    known = sorted(
+        one.tellable
+        for one in found.comparisons
+        if one.tellable is not None and (one.a_size or 0) == size
+    )
+    if not known:
+        return ""
+    span = f"{known[0]:.1f}" if len(known) == 1 else f"{known[0]:.1f} to {known[-1]:.1f}"
+    return (
+        f"What these test rows could tell: a true difference of {span} points, depending on the "
+        "recipe, would be found in 8 of 10 such comparisons; smaller ones mostly not."
+    )
+
+
+def _curves(run: Run, summary: Summary) -> dict[str, Any]:
+    drawn = draw_curves(summary)
+    crossings: list[Crossover] = curves(run).crossovers if drawn is not None else []
+    return {"curves": drawn, "crossovers": crossings}
+
+
+def _languages(found: Languages, block: Block) -> dict[str, Any]:
+    lines = {line.name: line for line in found.lines}
+    cuts = [cut for one in found.languages for cut in one.cuts]
+    some = {cut.recipe for cut in cuts if cut.rationale or cut.field or cut.skipped}
+
+    def shade_of(value: float | None) -> int | None:
+        if value is None or found.lowest is None or found.highest is None:
+            return None
+        span = found.highest - found.lowest
+        return round((SHADES - 1) * (value - found.lowest) / span) if span > 0 else 0
+
+    return {
+        "languages": found,
+        "language_lines": [lines[line.name] for line in block.lines if line.name in lines],
+        "shade_of": shade_of,
+        "gain_plot": draw_gain(found.gain) if found.gain is not None else None,
+        "cut_recipes": [name for name in dict.fromkeys(c.recipe for c in cuts) if name in some],
+    }
+
+
+def _price(found: Prices, block: Block) -> dict[str, Any]:
+    names = [line.name for line in block.lines]
+    lines = [line for line in found.lines if line.name in names]
+    told = [one for one in found.break_even if one.unit == found.unit and one.outcome == "from"]
+    return {
+        "prices": found,
+        "price_lines": sorted(lines, key=lambda line: names.index(line.name)),
+        "price_plot": draw_price(found, lines),
+        "break_even": told,
+    }
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {
+        "settings": settings_yaml(run),
+        "again": _commands(run),
+        "models": _models(run),
+        "seeds": sorted({c.record.seed for c in run.cells if c.record.seed is not None}),
+        "notes": _notes(run),
+    }
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _sections(context: dict[str, Any]) -> list[tuple[str, str]]:
+    there = {
+        "short": ("In short", True),
+        "recipes": ("Recipes", True),
+        "curves": ("More rows", context["curves"]),
+        "languages": ("Languages", len(context["languages"].languages) > 1),
+        "price": ("Cost", True),
+        "rationales": ("Rationales", context["rationales"]),
+        "rows": ("Rows to read", True),
+        "again": ("Settings", True),
+        "glossary": ("Words", True),
+    }
+    return [(place, name) for place, (name, shown) in there.items() if shown]
+
+
+def _blocks(summary: Summary) -> list[Block]:
+    """The largest size first; what is not tuned stands in each block to compare with."""
+    known = {line.size for line in summary.lines if line.size is not None}
+    sizes: list[int | None] = [*sorted(known, reverse=True)] or [None]
+    blocks = []
+    for size in sizes:
+        lines = [line for line in summary.lines if line.size in (None, size)]
+        lines.sort(key=lambda line: (line.is_floor, -1.0 if line.score is None else -line.score))
+        groups = next((line.train_groups for line in lines if line.train_groups), None)
+        name = "Recipes" if size is None else f"On {size:,} training rows"
+        if groups is not None and groups != size:
+            name += f" in {groups:,} groups"
+        blocks.append(Block(name, size, lines))
+    return blocks
 
 
 def _environment() -> jinja2.Environment:
@@ -69,18 +230,55 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "number": text.number,
-        "signed": text.signed,
+        "number": lambda value: "–" if value is None else _minus(text.number(value)),
+        "plus": lambda value: _minus(f"{value:+.1f}"),
+        "minus": _minus,
+        "prose": lambda value: _minus(value).replace(" %", "\u00a0%"),
+        "estimated": lambda found: _minus(text.estimated(found)),
+        "percent": _percent,
+        "estimate3": _small,
+        "probability": text.probability,
+        "dollars": text.dollars,
+        "time": lambda value: "?" if value is None else text.duration(value),
+        "count": lambda value: f"{value:,}",
         "tokens": text.tokens,
         "clock": text.clock,
-        "calls": text.count,
         "plain": _shown,
         "language": _language,
         "status": lambda status: status.replace(":", ": ").replace("_", " "),
+        "moment": lambda value: _MOMENT.sub(r"\1 \2", value),
         "xy": lambda value: f"{value:.1f}",
+        "digest": _digest,
     }
-    environment.globals |= {"colour_of": colour_of, "shape_of": shape_of}
+    environment.globals |= {"hue_of": hue_of, "shape_of": shape_of}
     return environment
+
+
+def _percent(found: Estimate) -> str:
+    """A share with its interval."""
+    if found.value is None:
+        return "–"
+    if found.low is None or found.high is None:
+        return f"{found.value:.0f}\u00a0%"
+    return f"{found.value:.0f}\u00a0% [{found.low:.0f}, {found.high:.0f}]"
+
+
+def _small(found: Estimate) -> str:
+    """A slope or a correlation with its interval."""
+    if found.value is None:
+        return "not defined"
+    if found.low is None or found.high is None:
+        return _minus(f"{found.value:+.2f}")
+    return _minus(f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]")
+
+
+def _minus(numbers: str) -> str:
+    """Text with a minus sign before its negative numbers."""
+    return _MINUS.sub("\u2212", numbers)
+
+
+def _digest(source: str) -> str:
+    return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
 def _shown(value: object) -> str:
@@ -90,23 +288,6 @@ def _shown(value: object) -> str:
 def _language(code: str) -> str:
     """A language code as the attribute `lang` takes it; empty if it is none."""
     return code.replace("_", "-") if _LANGUAGE.fullmatch(code) else ""
-
-
-def _shades(summary: Summary) -> dict[tuple[str, str], int]:
-    """The shade of each language and line, from the table's lowest score to its highest."""
-    found = {
-        (language, line.name): value
-        for line in summary.lines
-        for language, value in line.languages.items()
-        if value is not None
-    }
-    if not found:
-        return {}
-    low, high = min(found.values()), max(found.values())
-    return {
-        place: round((SHADES - 1) * (value - low) / (high - low)) if high > low else 0
-        for place, value in found.items()
-    }
 
 
 def settings_yaml(run: Run) -> str:
@@ -122,8 +303,15 @@ def _set(value: Any) -> Any:
     return [_set(item) for item in value] if isinstance(value, list) else value
 
 
-def _command(run: Run) -> str:
-    return f"fiat compare run.yaml --out {shlex.quote('runs/' + run.folder.resolve().name)}"
+def _commands(run: Run) -> str:
+    """How to run it again, and how to get at the numbers and at all rows."""
+    place = shlex.quote("runs/" + run.folder.resolve().name)
+    return (
+        f"pip install fiatkit=={run.info.fiatkit}\n"
+        f"fiat compare run.yaml --out {place}\n"
+        f"fiat report {place} --to json    # every number of this page\n"
+        f"fiat report {place} --to rows    # every test row with every answer, as CSV"
+    )
 
 
 def _models(run: Run) -> list[dict[str, str]]:
@@ -158,5 +346,10 @@ def _notes(run: Run) -> list[str]:
             cells.setdefault(note if count == 1 else f"{note} ({count} times)", []).append(
                 cell.name
             )
-    told = [f"{'; '.join(names)}: {note}" for note, names in cells.items()]
+    told = [f"{_listed(names)}: {note}" for note, names in cells.items()]
     return [*run.info.data.notes, *told]
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    rest = f" and {len(names) - most} more cells" if len(names) > most else ""
+    return "; ".join(names[:most]) + rest

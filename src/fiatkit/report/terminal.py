@@ -11,7 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from fiatkit.report.summary import Line, Summary
+from fiatkit.report.run import Run
+from fiatkit.report.summary import Line, Summary, summarise
 from fiatkit.report.text import clock, count, number, one_line, signed, tokens
 from fiatkit.report.words import definition, verdict
 
@@ -24,9 +25,9 @@ class _Column:
     text: Callable[[Line], str]
 
 
-def terminal_table(summary: Summary) -> Group:
+def terminal_table(run: Run) -> Group:
     """The summary as a table, the verdict in words under it."""
-    return Group(_Fitting(summary), Text(verdict(summary)))
+    return Group(_Fitting(summarise(run)), Text(verdict(run)))
 
 
 class _Fitting:
@@ -151,6 +152,7 @@ def _caption(summary: Summary) -> str:
         told.clear()
     told += definition(summary)
     told.append("Intervals and differences resample whole groups; * zero lies outside.")
+    told.append("The words below correct for the number of comparisons.")
     if any(line.is_floor for line in summary.lines):
         told.append("(In brackets): floors, which cost nothing.")
     if any(line.seeds > 1 for line in summary.lines):

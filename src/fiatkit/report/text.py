@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from fiatkit.errors import redacted as redacted
-from fiatkit.metrics import Difference
+from fiatkit.metrics import Difference, Estimate
 
 LONGEST = 3000
 _BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c")
@@ -47,6 +47,17 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
+def estimated(found: Estimate, *, signed: bool = False) -> str:
+    """A number with its interval in brackets, or a dash."""
+    if found.value is None:
+        return "-"
+    form = "{:+.1f}" if signed else "{:.1f}"
+    told = form.format(found.value)
+    if found.low is None or found.high is None:
+        return told
+    return f"{told} [{form.format(found.low)}, {form.format(found.high)}]"
+
+
 def signed(found: Difference | None) -> str:
     """A difference with its interval; a star where zero lies outside."""
     if found is None:
@@ -55,13 +66,13 @@ def signed(found: Difference | None) -> str:
     return f"{found.value:+.1f}{star} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
-def tokens(count: int | None) -> str:
+def tokens(count: float | None) -> str:
     """A token count, in thousands or millions where it is large."""
     if count is None:
         return "?"
     if count >= 10_000_000:
         return f"{count / 1_000_000:.0f}M"
-    return f"{count / 1000:.0f}k" if count >= 1000 else str(count)
+    return f"{count / 1000:.0f}k" if count >= 1000 else f"{count:.0f}"
 
 
 def count(number: int | None) -> str:
@@ -78,3 +89,30 @@ def clock(seconds: float | None) -> str:
         return f"{minutes}:{rest:02d}"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: "35 min", "1.5 h"."""
+    for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size or seconds == size:
+            value = seconds / size
+            return (
+                f"{value:.0f} {name}"
+                if value >= 10 or value == round(value)
+                else (f"{value:.1f} {name}")
+            )
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
+
+
+def dollars(value: float | None) -> str:
+    """US dollars, with as many digits as a small sum needs."""
+    if value is None:
+        return "?"
+    if value and abs(value) < 0.995:
+        return f"${value:.2g}" if abs(value) < 0.095 else f"${value:.2f}"
+    return f"${value:,.2f}" if abs(value) < 100 else f"${value:,.0f}"
+
+
+def probability(p: float | None) -> str:
+    """A p-value with three digits, never as zero."""
+    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
-from fiatkit.metrics import Difference
-from fiatkit.report.summary import Line, Summary
-from fiatkit.report.text import clock, one_line, tokens
+from fiatkit.report.curves import Crossover, curves
+from fiatkit.report.family import Comparison, Family, family
+from fiatkit.report.price import PER, PriceLine, prices
+from fiatkit.report.run import Run
+from fiatkit.report.summary import Summary, summarise
+from fiatkit.report.text import dollars, duration, one_line, tokens
 
 FEW_GROUPS = 20
 
 
-def verdict(summary: Summary) -> str:
+def verdict(run: Run) -> str:
     """What the numbers say, at the largest size, without more than they say."""
-    return " ".join(sentences(summary))
+    return " ".join(sentences(run))
 
 
-def sentences(summary: Summary) -> list[str]:
-    """The verdict, a sentence a finding; the first names the best recipe."""
+def sentences(run: Run) -> list[str]:
+    """The verdict, a sentence a finding; the first names the best recipe.
+
+    "Ahead" and "above" mean better by the corrected test of the family of comparisons.
+    """
+    return [*findings(run), *cautions(run)]
+
+
+def findings(run: Run) -> list[str]:
+    """Who is best, how sure that is, and what the rationale adds."""
+    summary = summarise(run)
     if summary.lead is None:
-        return ["No recipe has a score yet.", *_undefined(summary)]
-    told = [_best(summary)]
-    fiat = next((x for x in summary.largest if x.recipe == "fiat" and x.score is not None), None)
-    if fiat is not None:
-        told += [_against(fiat, rival) for rival in summary.rivals if not _told(summary, rival)]
-    told += [
+        return ["No recipe has a score yet."]
+    found = family(run)
+    told = [_best(run, summary)]
+    if found.reference == "fiat":
+        said = {summary.lead.best.recipe, summary.lead.next.recipe if summary.lead.next else ""}
+        told += [
+            _against(comparison)
+            for name in summary.rivals
+            if {"fiat", name} != said and (comparison := found.of(name)) is not None
+        ]
+    return told
+
+
+def cautions(run: Run) -> list[str]:
+    """What must be known before the findings are used."""
+    summary = summarise(run)
+    told = [
         *_constant(summary),
         *_floors(summary),
         *_undefined(summary),
         *_failures(summary),
         *_fallbacks(summary),
         *_few(summary),
+        *_powerless(family(run)),
     ]
     return [sentence for sentence in told if sentence]
 
@@ -53,57 +77,129 @@ def definition(summary: Summary) -> list[str]:
     return told
 
 
-def price(summary: Summary) -> str:
-    """Calls, tokens and time of each recipe at the largest size, the dearest first."""
-    known = [line for line in summary.largest if not line.is_outside]
-    lines = sorted(known, key=lambda line: -(line.calls or 0))
-    parts = [
-        f"{line.recipe} took {line.calls:,} calls of the large model "
-        f"({tokens(line.prompt_tokens)} tokens in, {tokens(line.completion_tokens)} out) "
-        f"and {clock(line.seconds)}"
-        for line in lines
-        if line.calls
-    ]
-    free = [f"{line.recipe} {clock(line.seconds)}" for line in lines if not line.calls]
-    if free:
-        parts.append(f"without any call: {', '.join(free)}")
-    return f"Price, in calls and minutes: {'; '.join(parts)}." if parts else ""
+def crossings(run: Run) -> str:
+    """From how many rows on FIAT, or what stands for it, is ahead of what it is held against."""
+    wanted = ("instruct", "icl", "icl_constrained", "lora")
+    found = [c for c in curves(run).crossovers if c.outcome == "crosses" and c.b in wanted]
+    return " ".join(f"{c.words[0].upper()}{c.words[1:]}, against {_other(c)}." for c in found)
 
 
-def _told(summary: Summary, rival: str) -> bool:
-    """Whether the first sentence compares FIAT with this rival already."""
-    lead = summary.lead
-    if lead is None or lead.next is None or lead.difference is None:
-        return False
-    return {lead.best.recipe, lead.next.recipe} == {"fiat", rival}
+def _other(found: Crossover) -> str:
+    return found.b if found.ahead == found.a else found.a
 
 
-def _best(summary: Summary) -> str:
+def price(run: Run) -> str:
+    """What 1,000 predictions cost with the best recipe, FIAT, what it is held against, and a
+    cheaper recipe that cannot be told from the best."""
+    lead = summarise(run).lead
+    names = [lead.best.recipe if lead else None, "fiat", _cheaper(run), "instruct", "icl"]
+    uses: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        line = _at_largest(run, name) if name else None
+        if line is not None:
+            time = f" ({duration(s)})" if (s := line.serving.seconds) else ""
+            uses.setdefault(_use(line), []).append(f"{line.recipe}{time}")
+    parts = [f"{use} with {' and '.join(recipes)}" for use, recipes in uses.items()]
+    return f"{PER:,} predictions take {'; '.join(parts)}." if parts else ""
+
+
+def cheaper(run: Run) -> str:
+    """A recipe that is cheaper than the best and not distinguishable from it, if there is one."""
+    lead, name = summarise(run).lead, _cheaper(run)
+    comparison = _between(run, lead.best.recipe, name) if lead and name else None
+    if lead is None or comparison is None:
+        return ""
+    return (
+        f"{name} is cheaper in use than {lead.best.recipe}, and these rows do not tell the two "
+        f"apart {_interval(comparison, lead.best.recipe)}, which is no proof that they are equal."
+    )
+
+
+def _at_largest(run: Run, recipe: str) -> PriceLine | None:
+    """A recipe's price at the largest size, or at its only one."""
+    wanted = {line.recipe: line.size for line in summarise(run).largest}
+    lines = [line for line in prices(run).lines if not line.is_floor and line.recipe == recipe]
+    return next((line for line in lines if line.size == wanted.get(recipe, -1)), None)
+
+
+def _use(line: PriceLine) -> str:
+    """What 1,000 predictions take, in words."""
+    spent = line.serving
+    if not spent.calls:
+        return "no call of the large model"
+    told = f"{spent.calls:,.0f} calls of the large model"
+    told += f" ({tokens(spent.prompt_tokens)} tokens in, {tokens(spent.completion_tokens)} out)"
+    return told + (f" for {dollars(spent.dollars)}" if spent.dollars else "")
+
+
+def _cheaper(run: Run) -> str | None:
+    """Of the recipes not told from the best and cheaper in use, the one that scores highest."""
+    lead = summarise(run).lead
+    best = _at_largest(run, lead.best.recipe) if lead else None
+    if lead is None or best is None:
+        return None
+    unit = prices(run).unit
+    limit = getattr(best.serving, unit)
+    found = {}
+    for line in summarise(run).largest:
+        comparison = _between(run, best.recipe, line.recipe)
+        paid = _at_largest(run, line.recipe)
+        value = getattr(paid.serving, unit) if paid else None
+        same = comparison is not None and comparison.verdict == "not distinguishable"
+        if same and value is not None and limit is not None and value < limit:
+            found[line.recipe] = line.score or 0.0
+    return max(found, key=lambda name: found[name], default=None)
+
+
+def _between(run: Run, one: str, other: str) -> Comparison | None:
+    """The comparison of two recipes at the largest size, where the family has it."""
+    found = family(run)
+    if one == other or found.reference not in (one, other):
+        return None
+    return found.of(other if found.reference == one else one)
+
+
+def _best(run: Run, summary: Summary) -> str:
     lead = summary.lead
     assert lead is not None
     score = f"{lead.best.score:.1f} {summary.metric_label}"
+    if lead.best.size is not None:
+        score += f" on {lead.best.size:,} training rows"
     if lead.next is None:
         return f"Only {lead.best.recipe} has a score: {score}."
     told = f"Best: {lead.best.recipe} with {score}"
-    found = lead.difference
-    if found is None:
-        return f"{told}, before {lead.next.recipe} with {lead.next.score:.1f}."
-    if found.distinguishable:
-        return f"{told}, ahead of {lead.next.recipe} {_interval(found)}."
-    return f"{told}, but it cannot be told apart from {lead.next.recipe} {_interval(found)}."
+    second = lead.next.recipe
+    found = _between(run, lead.best.recipe, second)
+    if found is None:  # neither is the family's reference
+        found = family(run, lead.best.recipe).of(second)
+    if found is None or found.verdict == "undefined":
+        return f"{told}, before {second} with {lead.next.score:.1f}."
+    span = _interval(found, lead.best.recipe)
+    if found.verdict == "not distinguishable":
+        return f"{told}, but it cannot be told apart from {second} {span}."
+    return f"{told}, ahead of {second} {span}."
 
 
-def _against(fiat: Line, rival: str) -> str:
-    found = fiat.differences.get(rival)
-    if found is None:
+def _against(found: Comparison) -> str:
+    span = _interval(found, found.a)
+    if found.verdict == "undefined":
         return ""
-    if not found.distinguishable:
-        return f"FIAT and {rival} are not distinguishable on these rows {_interval(found)}."
-    return f"FIAT is {'above' if found.value > 0 else 'below'} {rival} {_interval(found)}."
+    if found.verdict == "not distinguishable":
+        return f"FIAT and {found.b} are not distinguishable on these rows {span}."
+    return f"FIAT is {'above' if found.verdict == 'A better' else 'below'} {found.b} {span}."
 
 
-def _interval(found: Difference) -> str:
-    return f"({found.value:+.1f}, 95 % {found.low:+.1f} to {found.high:+.1f})"
+def _interval(found: Comparison, first: str) -> str:
+    """The difference from the first recipe's side."""
+    value, low, high = found.difference.value, found.difference.low, found.difference.high
+    if value is None:
+        return ""
+    if first != found.a:
+        value = -value
+        low, high = (None, None) if low is None or high is None else (-high, -low)
+    if low is None or high is None:
+        return f"({value:+.1f})"
+    return f"({value:+.1f}, 95 % {low:+.1f} to {high:+.1f})"
 
 
 def _floors(summary: Summary) -> list[str]:
@@ -160,3 +256,13 @@ def _few(summary: Summary) -> list[str]:
     if summary.test_groups >= FEW_GROUPS:
         return []
     return [f"The test rows form only {summary.test_groups} groups: intervals are rough."]
+
+
+def _powerless(found: Family) -> list[str]:
+    """Said where no difference whatever could pass the corrected test."""
+    if found.least_p is None or found.least_p <= found.level:
+        return []
+    return [
+        f"With {found.groups} groups and {len(found.comparisons)} comparisons no difference can "
+        "be told, however large: more test rows are needed."
+    ]
