@@ -95,6 +95,7 @@ def bare(folder: Path, rows: int, keys: list[str]) -> tuple[float, float, float]
         timed("resume (look-up alone)", rows, lambda: get(keys)),
     )
     db.close()
+    (folder / "bare.sqlite").unlink()
     return seconds
 
 

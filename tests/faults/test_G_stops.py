@@ -1,6 +1,7 @@
-"""G05, G25, G26: fatal errors, signals and closed pipes, and caps on money and calls."""
+"""G05, G22, G25, G26: fatal errors and their words, signals and closed pipes, caps on spending."""
 
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -276,3 +277,32 @@ def test_flags_are_checked_and_win_over_the_file(folder: Path) -> None:
         assert len(server.receipts) == 3
         assert fiat(folder, "expand", "run.yaml", "--max-calls", "100").returncode == 0
         assert len(server.receipts) == 40
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\u202elive\x9b31m\x00</script>"
+WORDS = {
+    "a fatal error": lambda asked: error(403, EVIL, EVIL),
+    "a refused row": lambda asked: error(400, EVIL, EVIL),
+    "raw bytes": lambda asked: Reply(500, b"\x1b[31m\xff\xfe\x00"),
+    "no completion": lambda asked: Reply(200, f'{{"x": "{EVIL}"}}'),
+    "a reason to finish": lambda asked: Reply(body=completion("x", finish=EVIL)),
+    "a model's name": lambda asked: Reply(body=completion(right_text(asked.text), model=EVIL)),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_G22_what_a_server_says_commands_no_terminal(folder: Path, name: str) -> None:
+    """Neither the command that meets it nor those that tell of it later, nor the ledger."""
+    with FakeServer(WORDS[name]) as server:
+        limits = "limits: {max_attempts: 1}\n"
+        (folder / "run.yaml").write_text(RUN_FILE.replace("URL", server.url) + limits)
+        said = [fiat(folder, "expand", "run.yaml")]
+    said.append(fiat(folder, "store", "status"))
+    said.append(fiat(folder, "store", "ledger", "--by", "outcome,model"))
+    for done in said:
+        shown = done.stdout + done.stderr
+        assert "Traceback" not in shown
+        assert not [c for c in shown if c not in "\n\t" and not c.isprintable()], repr(shown)
+    with sqlite3.connect(folder / "runs" / "rationales.sqlite") as db:
+        for (outcome,) in db.execute("SELECT DISTINCT outcome FROM attempts"):
+            assert outcome.isprintable()

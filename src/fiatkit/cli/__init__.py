@@ -46,7 +46,7 @@ def _run(app: Any, debug: bool) -> int:
         code = _called(app)
         sys.stdout.flush()
     except FiatError as error:
-        _tell(_trace() if debug else f"Error: {error}")
+        _tell(_trace() if debug else _harmless(f"Error: {error}"))
         return error.exit_code
     except typer.TyperException as error:
         return _usage(error)
@@ -115,6 +115,13 @@ def _trace() -> str:
     from fiatkit.errors import without_secrets
 
     return without_secrets(traceback.format_exc())
+
+
+def _harmless(text: str) -> str:
+    """Text with what would command a terminal made visible, such as in a server's own words."""
+    from fiatkit.visible import plain
+
+    return plain(text)
 
 
 def _usage(error: Any) -> int:

@@ -82,7 +82,9 @@ class Bars:
     def advance(self, done: int, note: str = "") -> None:
         """`done` steps of the stage are finished."""
         if self._live:
-            self._bars.update(self._task, completed=done, note=note)
+            from fiatkit.visible import one_line
+
+            self._bars.update(self._task, completed=done, note=one_line(note))
             return
         now = time.monotonic()
         finished = done == self._total and not self._finished
@@ -94,7 +96,9 @@ class Bars:
 
     def say(self, message: str) -> None:
         """A line that stays."""
-        errors.print(message, markup=False, soft_wrap=True)
+        from fiatkit.visible import plain
+
+        errors.print(plain(message), markup=False, soft_wrap=True)
 
     def begins(self, plan: object, cell: object) -> None:
         """Its stages tell it."""

@@ -34,10 +34,11 @@ def status(store: StorePath = DEFAULT) -> None:
     """Count answers by kind, attempts, tokens, and calls that may have been billed in vain."""
     from fiatkit.cli._console import console
     from fiatkit.reasoning import RationaleStore
+    from fiatkit.visible import one_line
 
     with RationaleStore.read_only(store) as opened:
         for name, value in opened.status().items():
-            console.print(f"{name}: {value}", markup=False)
+            console.print(f"{name}: {one_line(value)}", markup=False)
 
 
 @app.command("ledger")
@@ -50,6 +51,7 @@ def ledger(by: By = "run,model", store: StorePath = DEFAULT) -> None:
 
     from fiatkit.cli._console import console
     from fiatkit.reasoning import RationaleStore
+    from fiatkit.visible import one_line
 
     groups = [name.strip() for name in by.split(",") if name.strip()]
     with RationaleStore.read_only(store) as opened:
@@ -62,7 +64,7 @@ def ledger(by: By = "run,model", store: StorePath = DEFAULT) -> None:
     for name in columns.split(","):
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(*(row.group[name] or "-" for name in groups), *_sums(row))
+        table.add_row(*(one_line(row.group[name] or "-") for name in groups), *_sums(row))
     if groups:
         table.add_row("all", *("" for _ in groups[1:]), *_sums(total))
     console.print(table, markup=False)

@@ -244,6 +244,11 @@ def revision(given: str, **settled: str | int | None) -> str:
     return ":".join([given, *named])
 
 
+def word(value: Any) -> str:
+    """What a server calls something, fit for a ledger and a terminal: printable, and not long."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))[:SHOWN]
+
+
 def count(value: Any) -> int | None:
     """A number of tokens that a server tells; None if it is impossible."""
     good = isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from fiatkit.models.protocol import BatchModel
 from fiatkit.models.providers._anthropic_batches import AnthropicBatches
 from fiatkit.models.providers._choices import OUTSIDE, chosen, schema
-from fiatkit.models.providers._remote import Remote, check_address, count, revision
+from fiatkit.models.providers._remote import Remote, check_address, count, revision, word
 from fiatkit.records import Completion, Finish, Message, ModelIdentity, RateLimits, Request, Usage
 from fiatkit.settings import Strict
 
@@ -225,7 +225,7 @@ def read(value: Any, request: Request, seconds: float) -> Completion:
     why = value["stop_reason"]
     finish: Finish = FINISH.get(str(why), "error")
     detail = (
-        "" if finish in ("stop", "length") and why != "model_context_window_exceeded" else str(why)
+        "" if finish in ("stop", "length") and why != "model_context_window_exceeded" else word(why)
     )
     if finish == "stop" and not text.strip():
         finish = "empty"
@@ -240,7 +240,7 @@ def read(value: Any, request: Request, seconds: float) -> Completion:
     if not text.strip() and finish == "length" and why == "max_tokens":
         detail = "only thinking was written; raise large.reasoning_tokens or max_tokens"
     usage = _usage(value.get("usage"))
-    return Completion(text, finish, usage, str(value.get("model", "")), seconds, detail, reasoning)
+    return Completion(text, finish, usage, word(value.get("model", "")), seconds, detail, reasoning)
 
 
 def _text(block: dict[str, Any], name: str) -> str:

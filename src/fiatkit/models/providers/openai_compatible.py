@@ -27,7 +27,7 @@ from fiatkit.models.providers._flavours import (
     recognised,
 )
 from fiatkit.models.providers._openai_batches import OpenAIBatches
-from fiatkit.models.providers._remote import Remote, check_address, count, revision
+from fiatkit.models.providers._remote import Remote, check_address, count, revision, word
 from fiatkit.records import Completion, Finish, ModelIdentity, RateLimits, Request, Usage
 from fiatkit.settings import Strict
 
@@ -216,7 +216,7 @@ def read(value: Any, request: Request, flavour: Flavour, seconds: float) -> Comp
         raise ValueError("a gateway's error in the place of an answer")
     text, reasoning = _apart(text or "", message, flavour)
     finish = FINISH.get(str(choice.get("finish_reason")), "error")
-    detail = "" if finish != "error" else f"finish_reason {choice.get('finish_reason')}"
+    detail = "" if finish != "error" else f"finish_reason {word(choice.get('finish_reason'))}"
     if message.get("refusal"):
         finish, text = "refused", str(message["refusal"])
     text, finish = _cut(text, request.sampling.stop, finish)
@@ -231,7 +231,7 @@ def read(value: Any, request: Request, flavour: Flavour, seconds: float) -> Comp
         detail = "only reasoning was written; raise large.reasoning_tokens or max_tokens"
     if more and not detail:
         detail = f"{more} more choices than asked for were ignored"
-    model = str(value.get("model", ""))
+    model = word(value.get("model", ""))
     usage = _usage(value, flavour)
     return Completion(text, finish, usage, model, seconds, detail, reasoning, _logprobs(choice))
 
