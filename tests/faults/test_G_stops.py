@@ -306,3 +306,27 @@ def test_G22_what_a_server_says_commands_no_terminal(folder: Path, name: str) ->
     with sqlite3.connect(folder / "runs" / "rationales.sqlite") as db:
         for (outcome,) in db.execute("SELECT DISTINCT outcome FROM attempts"):
             assert outcome.isprintable()
+
+
+def test_G23_answers_that_are_not_the_target_are_counted_told_and_kept(folder: Path) -> None:
+    def number(asked: Asked) -> int:
+        return int(asked.text.rpartition(" ")[2])
+
+    def script(asked: Asked) -> Reply:
+        right, wrong = ("warm", "cold") if number(asked) % 2 == 0 else ("cold", "warm")
+        said = {0: f"Answer: {wrong}", 1: "It is neither."}.get(
+            number(asked) % 5, f"Answer: {right}"
+        )
+        return Reply(body=completion(f"Text {number(asked)}.\n{said}"))
+
+    with FakeServer(script) as server:
+        (folder / "run.yaml").write_text(RUN_FILE.replace("URL", server.url))
+        done = fiat(folder, "expand", "run.yaml")
+        kinds = [number(asked) % 5 for asked in server.receipts]
+        other, none = kinds.count(0), kinds.count(1)
+        told = f"{40 - other - none} as the target, {other} another, {none} none"
+        assert f"Answers in 40 rationales: {told}. All of them are used." in done.stderr
+        assert "40 rationales: 40 ok" in done.stdout
+        again = fiat(folder, "expand", "run.yaml")
+        assert told in again.stderr, "also when they come from the store"
+        assert len(server.receipts) == 40

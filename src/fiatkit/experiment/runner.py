@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fiatkit._version import __version__
 from fiatkit.errors import BudgetError
 from fiatkit.experiment import folder
+from fiatkit.experiment.agreement import Agreement
 from fiatkit.experiment.floors import LABELS as FLOOR_LABELS
 from fiatkit.experiment.floors import predict_floor
 from fiatkit.experiment.plan import Cell, Plan
@@ -139,6 +140,7 @@ def _writing_stage(
         rest = [query for query in queries if query.id not in found]
         if rest:
             found.update(reasoner.expand(rest, on_progress=count))
+    progress.say(str(Agreement(plan).count_all(found.values())))
     return found
 
 

@@ -15,6 +15,7 @@ from fiatkit import artefact, prompts
 from fiatkit.artefact import Artefact
 from fiatkit.config import RunConfig
 from fiatkit.errors import ArtefactError, UsageError
+from fiatkit.experiment.agreement import Agreement
 from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, Plan, make_plan
 from fiatkit.experiment.predictions import predictions_for
@@ -152,9 +153,14 @@ def write_rationales(
         if batches is not None:
             progress.say(str(reasoner.expand_in_batches(queries, poll=batches)))
         progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
+        agreement = Agreement(plan)
         counts = reasoner.write(
-            queries, len(queries), on_progress=lambda now: progress.advance(now.done, str(now))
+            queries,
+            len(queries),
+            on_progress=lambda now: progress.advance(now.done, str(now)),
+            on_rationale=agreement.count,
         )
+        progress.say(str(agreement))
     return counts, path
 
 

@@ -166,7 +166,12 @@ class Reasoner:
         return found
 
     def write(
-        self, queries: Iterable[Query], total: int, *, on_progress: OnProgress | None = None
+        self,
+        queries: Iterable[Query],
+        total: int,
+        *,
+        on_progress: OnProgress | None = None,
+        on_rationale: Callable[[Rationale], None] = lambda rationale: None,
     ) -> Counter[str]:
         """Get a rationale for each query into the store, and keep none of them in memory.
 
@@ -174,6 +179,7 @@ class Reasoner:
             queries: what the large model reads; taken one by one.
             total: how many they are, for the progress.
             on_progress: called at the end, and now and then before.
+            on_rationale: called with each.
 
         Returns:
             How many rationales have which status.
@@ -186,6 +192,7 @@ class Reasoner:
 
         def keep(rationale: Rationale) -> None:
             statuses[rationale.status] += 1
+            on_rationale(rationale)
 
         self._answer(queries, total, keep, on_progress)
         return statuses
