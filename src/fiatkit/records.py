@@ -262,10 +262,14 @@ class SmallPrompt:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPair:
-    """One row of tuning data: the small model's prompt and the target it must write."""
+    """One row of tuning data: the small model's prompt and the target it must write.
+
+    `before` is what it must write before the target, where it reasons itself.
+    """
 
     prompt: SmallPrompt
     target: str
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)

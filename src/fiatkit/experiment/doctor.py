@@ -17,8 +17,8 @@ from fiatkit.experiment import outside, trackers
 from fiatkit.experiment.estimate import estimate
 from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, lay_out, problems
-from fiatkit.experiment.runnable import why_not
-from fiatkit.experiment.tuned import base_of, flaws_of, serving
+from fiatkit.experiment.runnable import base_of, why_not
+from fiatkit.experiment.tuned import flaws_of, serving
 from fiatkit.models.protocol import NeedsKey
 from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor, small_prompt, training_pairs
@@ -181,10 +181,11 @@ def _base(config: RunConfig, plan: Plan | None, tuned: Sequence[Recipe]) -> Iter
 
 
 def _pretend(predictor: Predictor) -> Rationale:
-    """A rationale as long as one may be."""
+    """A rationale as long as one may be, where one is read."""
     task = predictor.task
-    budget = "x " * task.reasoning.max_tokens if predictor.recipe.reads_rationale else ""
-    return Rationale("", budget, None, "ok", "")
+    budget = "x " * task.reasoning.max_tokens if predictor.recipe.reads_rationale else "x"
+    longest = max(task.choices or ["x"], key=len)
+    return Rationale("", budget, longest, "ok", "")
 
 
 def _preflight(plan: Plan, predictor: Predictor) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +22,7 @@ from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.models import cores
 from fiatkit.prompts import reasoning_messages
 from fiatkit.reasoning.prices import IN_PROCESS, pricing, shown
-from fiatkit.recipes import named
+from fiatkit.recipes import Writer, named
 from fiatkit.recipes.predictor import small_prompt
 from fiatkit.records import Query, Rationale, Usage
 
@@ -31,6 +31,7 @@ PREFILL = 1.1  # llama.cpp's prompt FLOP/s over float32 GEMM FLOP/s
 DECODE_BYTES = 20e9  # bytes of weights read a second while decoding, two cores
 RATIONALE_TOKENS = 40
 USUAL_CONCURRENCY = 8
+AT_ONCE = 8  # rows that a small model writes together
 TRAIN = 0.45  # share of the GEMM speed that tuning reaches
 PREDICT = 0.6
 UNSURE = 1.5  # a range's end over its begin, at least
@@ -43,6 +44,7 @@ class Estimate:
     """What a run has still to do. Seconds are None where they cannot be told beforehand.
 
     Seconds are those of this machine left alone; now it takes up to `slower` times as long.
+    `own_texts` are those that the small model writes before it is tuned, and before it answers.
     `cost` is in US dollars, and `most_cost` the same if every answer were as long as it may be;
     None where no price is known, or where calls cost nothing.
     """
@@ -55,6 +57,7 @@ class Estimate:
     slower: float
     cost: Decimal | None = None
     most_cost: Decimal | None = None
+    own_texts: int = 0
 
     def sentence(self) -> str:
         """The estimate in words."""
@@ -65,6 +68,8 @@ class Estimate:
             told += f" (about {self.prompt_tokens:,} prompt tokens, mostly a shared prefix)"
         if self.cost is not None and self.most_cost is not None:
             told += f" for about {shown(self.cost)}, at most {shown(self.most_cost)}"
+        if self.own_texts:
+            told += f"; {self.own_texts:,} texts by the small model itself, which cost time only"
         both = {"the large model's": self.large_seconds, "tuning": self.small_seconds}
         known = [seconds for seconds in both.values() if seconds is not None]
         if known:
@@ -90,6 +95,7 @@ def estimate(plan: Plan) -> Estimate:
     calls = [query for query in queries if query.id not in known]
     speed, busy = _gemm_speed()
     weights = _small_weights(plan.config.small.model)
+    own = _own_calls(plan) if any(cell.writer == "small" for _, cell in pending) else []
     first = reasoning_messages(plan.task, plan.data.test[0].query)
     shared = sum(rough_tokens(message.content) for message in first[:-1])
     new = [rough_tokens("".join(query.fields.values())) + 12 for query in calls]
@@ -104,12 +110,43 @@ def estimate(plan: Plan) -> Estimate:
         if plan.config.large.provider in IN_PROCESS
         else _remote_seconds(plan, list(known.values()), len(calls)),
         small_seconds=sum(_cell_seconds(part, cell, speed, weights) for part, cell in pending)
+        + _own_seconds(own, shared, speed, weights)
         if weights is not None and plan.config.small.device in ("auto", "cpu")
         else None,
         slower=max(UNSURE, busy),
         cost=_cost(plan, len(calls), read, expected),
         most_cost=_cost(plan, len(calls), read, plan.task.reasoning.max_tokens),
+        own_texts=len(own) + sum(_written(part, cell) for part, cell in pending),
     )
+
+
+def _own_calls(plan: Plan) -> list[Query]:
+    """For what the small model has still to write as it is before tuning."""
+    queries = plan.queries_for("small")
+    known = stored(plan, queries, "small")
+    return [query for query in queries if query.id not in known]
+
+
+def _own_seconds(own: Sequence[Query], shared: int, speed: float, weights: float) -> float:
+    """Seconds for these texts; what all prompts begin with is read once."""
+    if not own:
+        return 0.0
+    read = shared + sum(rough_tokens("".join(query.fields.values())) + 12 for query in own)
+    return read * 2 * weights / (PREDICT * speed) + _writing(len(own), AT_ONCE, speed, weights)
+
+
+def _written(plan: Plan, cell: Cell) -> int:
+    """Texts that a cell's tuned model writes before its answers: of dev in each epoch, of test."""
+    if not cell.is_tuned or named(cell.recipe).rationale != "target":
+        return 0
+    return len(plan.data.dev) * plan.config.tuning.epochs + len(plan.data.test)
+
+
+def _writing(rows: int, at_once: int, speed: float, weights: float) -> float:
+    """Seconds to write a rationale for each row: float32 weights are read once a step."""
+    steps = ceil(rows / at_once) * RATIONALE_TOKENS
+    products = rows * RATIONALE_TOKENS * 2 * weights / (PREDICT * speed)
+    return steps * 4 * weights / DECODE_BYTES + products
 
 
 def _cost(plan: Plan, calls: int, read: int, written: int) -> Decimal | None:
@@ -137,12 +174,12 @@ def _remote_seconds(plan: Plan, known: Sequence[Rationale], calls: int) -> float
     return median(seconds) * calls / at_once
 
 
-def stored(plan: Plan, queries: list[Query]) -> dict[str, Rationale]:
+def stored(plan: Plan, queries: list[Query], writer: Writer = "large") -> dict[str, Rationale]:
     """The rationales that the run's store holds, by query id; none if that cannot be told."""
     from fiatkit.models import catalogue, create_chat_model
     from fiatkit.reasoning import stored_rationales
 
-    values = plan.config.large.values_for_provider()
+    values = plan.config.writer_values(writer)
     store, name = plan.config.store, str(values.get("model"))
     if not queries or store is None or not store.is_file():
         return {}
@@ -203,7 +240,8 @@ def _cell_seconds(plan: Plan, cell: Cell, speed: float, weights: float) -> float
     judged += sum(tokens(e.query) for e in plan.data.test)
     backward = 3 if recipe.method == "full" else 2
     work = train * plan.config.tuning.epochs * 2 * backward * weights / TRAIN
-    return float(work + judged * 2 * weights / PREDICT) / speed + 3.0
+    writing = _writing(_written(plan, cell), AT_ONCE, speed, weights)
+    return float(work + judged * 2 * weights / PREDICT) / speed + writing + 3.0
 
 
 def _gemm_speed() -> tuple[float, float]:

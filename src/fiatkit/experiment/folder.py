@@ -95,7 +95,12 @@ def distinct_groups(rows: Sequence[Example]) -> int:
 
 
 def write_test_rows(plan: Plan, rationales: Mapping[str, Rationale]) -> None:
-    """Write test.jsonl: each test row with its rationale, for the report."""
+    """Write test.jsonl: each test row with its rationale, for the report.
+
+    One that is there stays where no rationale of a test row was needed now.
+    """
+    if (plan.out / "test.jsonl").is_file() and not any(e.id in rationales for e in plan.data.test):
+        return
     write_jsonl(plan.out / "test.jsonl", (_test_row(e, rationales) for e in plan.data.test))
 
 
@@ -136,6 +141,7 @@ def write_cell(
             "kind": "floor" if cell.is_floor else "recipe",
             "size": cell.size,
             "seed": cell.seed,
+            "left_out": dict(plan.left_out.get(cell.rows, {})),
             "scores": {name: asdict(score) for name, score in scores.items()},
             **record,
         },

@@ -9,7 +9,7 @@ from pathlib import Path
 from fiatkit.config import RunConfig
 from fiatkit.data.splits import nested_subset
 from fiatkit.errors import UsageError
-from fiatkit.experiment.runnable import aliases, why_not
+from fiatkit.experiment.runnable import aliases, why_not, why_not_on
 from fiatkit.models import catalogue
 from fiatkit.recipes import Recipe, Writer, named
 from fiatkit.records import Example, Query
@@ -37,6 +37,11 @@ class Cell:
         return self.recipe in FLOORS
 
     @property
+    def rows(self) -> tuple[int, int]:
+        """Size and seed: what decides the training rows."""
+        return self.size or 0, self.seed or 0
+
+    @property
     def writer(self) -> Writer | None:
         """Which model writes for this, before any tuning."""
         return None if self.is_floor else named(self.recipe).writer
@@ -56,6 +61,7 @@ class Plan:
     `require_better`: a tuned model must be better on dev than the most frequent answer.
     `not_run` says of recipes that were asked for why they have no cells.
     `notes` are what to tell of data and recipes before anything is done.
+    `left_out` says by size and seed which training rows no recipe is trained on, and why.
     """
 
     config: RunConfig
@@ -67,9 +73,16 @@ class Plan:
     require_better: bool = False
     not_run: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    left_out: Mapping[tuple[int, int], Mapping[str, str]] = field(default_factory=dict)
 
     def train_rows(self, cell: Cell) -> list[Example]:
         """The rows that a cell trains on; the same for every recipe of one size and seed."""
+        left_out = self.left_out.get(cell.rows, {})
+        return [row for row in self.drawn_rows(cell) if row.id not in left_out]
+
+    def drawn_rows(self, cell: Cell) -> list[Example]:
+        """The rows that are drawn for a cell, before those that some recipe cannot use are left
+        out."""
         if cell.size is None:
             return []
         return nested_subset(self.data.train, cell.size, cell.seed or 0)
@@ -110,7 +123,7 @@ class Plan:
         for cell in writing:
             recipe = named(cell.recipe)
             if "train" in recipe.written_for:
-                found.update((e.id, e.query) for e in self.train_rows(cell))
+                found.update((e.id, e.query) for e in self.drawn_rows(cell))
             if "dev" in recipe.written_for:
                 found.update((e.id, e.query) for e in self.data.dev)
         return list(found.values())
@@ -148,7 +161,11 @@ def lay_out(config: RunConfig, frames: Mapping[str, object] | None = None) -> Pl
     wanted = [most if size == "all" else size for size in config.sizes]
     sizes = tuple(dict.fromkeys(size for size in wanted if size <= most)) or (most,)
     recipes = list(dict.fromkeys(named(written).name for written in config.recipes))
-    not_run = {name: why for name in recipes if (why := why_not(config, named(name)))}
+    not_run = {
+        name: why
+        for name in recipes
+        if (why := why_not(config, named(name)) or why_not_on(named(name), data))
+    }
     notes = [*data.notes, *aliases(config)]
     notes += [f"{name} is not run: {why}." for name, why in not_run.items()]
     resolved = config.model_copy(update={"sizes": list(sizes), "recipes": recipes})

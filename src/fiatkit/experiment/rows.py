@@ -14,9 +14,10 @@ from fiatkit.data.splits import nested_subset
 from fiatkit.errors import FiatError
 from fiatkit.experiment.estimate import stored
 from fiatkit.experiment.plan import Plan
+from fiatkit.experiment.runnable import base_of
 from fiatkit.prompts import reasoning_messages, target_text
 from fiatkit.recipes import Recipe, named
-from fiatkit.recipes.predictor import Predictor, drops_rationale, small_prompt
+from fiatkit.recipes.predictor import Predictor, drops_rationale, small_prompt, training_pairs
 from fiatkit.records import Example, Message, Rationale, SmallPrompt
 
 if TYPE_CHECKING:
@@ -61,10 +62,16 @@ class ShownRow:
 
 
 def shown_recipe(plan: Plan) -> Recipe | None:
-    """The recipe whose small model is shown: one with rationales if there is one."""
-    recipes = [named(name).tuned_by(plan.config.tuning) for name in plan.config.recipes]
+    """The recipe whose small model is shown: one that reads whole rationales if there is one."""
+    running = [named(name) for name in plan.config.recipes if name not in plan.not_run]
+    recipes = [recipe.tuned_by(plan.config.tuning) for recipe in running]
     tuned = [recipe for recipe in recipes if recipe.tune]
-    return min(tuned, key=lambda recipe: not recipe.reads_rationale, default=None)
+    return min(tuned, key=_interest, default=None)
+
+
+def _interest(recipe: Recipe) -> tuple[bool, bool, bool]:
+    whole = recipe.hint == "whole" and recipe.rationale == "large"
+    return not whole, recipe.rationale != "target", recipe.rationale != "none"
 
 
 def show_rows(plan: Plan, count: int) -> Iterator[ShownRow]:
@@ -73,28 +80,32 @@ def show_rows(plan: Plan, count: int) -> Iterator[ShownRow]:
     recipe = shown_recipe(plan)
     known: dict[str, Rationale] = {}
     trouble = ""
-    if plan.config.needs_large():
+    if _asks_large(plan):
         try:
             known = stored(plan, [row.query for row in rows])
         except FiatError as error:
             trouble = f"the store cannot be asked: {' '.join(str(error).split())}"
     small = None
     try:
-        small = _small(plan) if recipe else None
+        small = _small(plan, recipe) if recipe else None
     except FiatError as error:
         trouble = trouble or " ".join(str(error).split())
     for row in rows:
         rationale = known.get(row.id)
         segments, notes = _small_view(plan, recipe, small, row, rationale)
-        messages = reasoning_messages(plan.task, row.query) if plan.config.needs_large() else ()
+        messages = reasoning_messages(plan.task, row.query) if _asks_large(plan) else ()
         told = (trouble, *notes) if trouble else notes
         yield ShownRow(row.id, row.query.language, messages, rationale, segments, tuple(told))
 
 
-def _small(plan: Plan) -> SmallModel:
+def _asks_large(plan: Plan) -> bool:
+    return any(cell.writer == "large" for cell in plan.cells)
+
+
+def _small(plan: Plan, recipe: Recipe) -> SmallModel:
     from fiatkit.models.local import SmallModel
 
-    return SmallModel.load(plan.config.small.model, device=plan.config.small.device)
+    return SmallModel.load(base_of(plan.config, recipe), device=plan.config.small.device)
 
 
 def _small_view(
@@ -115,7 +126,9 @@ def _small_view(
         notes.append(f"its rationale {rationale.status}: the row is left out of tuning")
     if recipe is None or small is None:
         return (), notes
-    target = small.encode_target(target_text(plan.task, row.target))
+    pairs, _ = training_pairs(plan.task, recipe, [row], {row.id: rationale} if rationale else {})
+    before = pairs[0].before if pairs else ""
+    target = small.encode_target(target_text(plan.task, row.target), before)
     prompt = small_prompt(plan.task, recipe, row.query, rationale, plan.config.truncate)
     limit = plan.config.tuning.max_length
     kept_free = Predictor(plan.task, recipe, small).reserve

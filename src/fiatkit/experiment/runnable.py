@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from fiatkit.config import RunConfig
+from fiatkit.errors import UsageError
+from fiatkit.models import catalogue
 from fiatkit.recipes import Recipe, named
+from fiatkit.records import Example
+from fiatkit.tasks import DataSplits
 
 
 def why_not(config: RunConfig, recipe: Recipe) -> str:
-    """Why `recipe` is not run, in words; empty where it can be."""
+    """Why `recipe` is not run with these settings, in words; empty where it can be."""
     if recipe.tune and recipe.base == "plain" and config.small.plain is None:
         return "small.plain names no base from before instruction tuning"
+    written = catalogue.config_of(config.small.model) if recipe.writer == "small" else {}
+    if written.get("is_encoder_decoder"):
+        return "the small model is an encoder-decoder, which does not write with exemplars"
     return ""
+
+
+def why_not_on(recipe: Recipe, data: DataSplits) -> str:
+    """Why `recipe` is not run on these rows, in words; empty where it can be."""
+    if recipe.hint == "shuffled":
+        for name in ("train", "dev", "test"):
+            rows: tuple[Example, ...] = getattr(data, name)
+            if len({row.group for row in rows}) == 1:
+                return f"the {name} rows are of one group, and a hint must come from another"
+    return ""
+
+
+def base_of(config: RunConfig, recipe: Recipe) -> str:
+    """The model that a recipe tunes: the small model, or its plain twin.
+
+    Raises:
+        UsageError: the recipe cannot be run.
+    """
+    if why := why_not(config, recipe):
+        raise UsageError(f"{recipe.name} cannot be run: {why}.", "Mend the run file.")
+    return str(config.small.plain if recipe.base == "plain" else config.small.model)
 
 
 def aliases(config: RunConfig) -> list[str]:

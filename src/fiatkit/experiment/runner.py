@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,17 @@ from fiatkit.experiment.floors import LABELS as FLOOR_LABELS
 from fiatkit.experiment.floors import predict_floor
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress, Silent
+from fiatkit.experiment.same_rows import (
+    Rationales,
+    Written,
+    left_out_notes,
+    texts_of,
+    with_other_rows,
+    with_same_rows,
+)
 from fiatkit.experiment.scores import score
 from fiatkit.experiment.tuned import checkpoint_folder, tuned_cell
-from fiatkit.experiment.usable import check_dev, check_size, refuse_no_better, usable_pairs
+from fiatkit.experiment.usable import check_dev, check_size, refuse_no_better
 from fiatkit.files import locked
 from fiatkit.recipes import Writer, named
 from fiatkit.recipes.predictor import in_context_answers
@@ -35,8 +43,6 @@ if TYPE_CHECKING:
     from fiatkit.reasoning import Reasoner, Standing
 
 WRITERS: tuple[Writer, ...] = ("large", "small")
-Rationales = Mapping[str, Rationale]
-Written = Mapping[Writer, Rationales]
 
 
 def fill(plan: Plan, progress: Progress | None = None) -> None:
@@ -59,23 +65,26 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
         if not pending:
             _check_better(plan)
             return
-        tuned = [cell for cell in pending if cell.is_tuned]
-        for cell in tuned:
-            check_size(plan, plan.train_rows(cell))
-        begin(plan)
         for cell in pending:
+            if cell.is_tuned:
+                check_size(plan, plan.train_rows(cell))
+        begin(plan)
+        written = {w: _writing_stage(plan, pending, w, progress) for w in WRITERS}
+        folder.write_test_rows(plan, written["large"])
+        plan = with_same_rows(plan, pending, written)
+        again = _unfinish(plan, progress)
+        for writer, found in written.items():
+            found.update(_writing_stage(plan, again, writer, progress))
+        for cell in (*pending, *again):
             if cell.is_floor:
                 progress.begins(plan, cell)
                 _floor_cell(plan, cell)
                 progress.finished(plan, cell)
-        written: Written = {w: _writing_stage(plan, pending, w, progress) for w in WRITERS}
-        folder.write_test_rows(plan, written["large"])
-        for cell in tuned:
-            usable_pairs(plan, cell, plan.train_rows(cell), _texts(written, cell))
+        tuned = [cell for cell in (*pending, *again) if cell.is_tuned]
         for index, cell in enumerate(tuned):
             progress.begins(plan, cell)
             title = f"[{index + 1}/{len(tuned)}] {cell.recipe} on {cell.size} rows"
-            _tuned(plan, cell, _texts(written, cell), progress, f"{title}, seed {cell.seed}")
+            _tuned(plan, cell, written, progress, f"{title}, seed {cell.seed}")
             progress.finished(plan, cell)
         _check_failures(plan, written["large"])
         _check_better(plan)
@@ -105,9 +114,17 @@ def _models(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _texts(written: Written, cell: Cell) -> Rationales:
-    """The rationales that a cell's recipe reads, by query id."""
-    return {} if cell.writer is None else written[cell.writer]
+def _unfinish(plan: Plan, progress: Progress) -> list[Cell]:
+    """The cells that must be made again, since they were trained on rows that another recipe,
+    which was added since, cannot use."""
+    again = with_other_rows(plan)
+    for cell in again:
+        progress.say(
+            f"{cell.recipe} on {cell.size} rows, seed {cell.seed}, is made again: "
+            f"{'; '.join(left_out_notes(plan, cell))}."
+        )
+        (plan.out / "cells" / cell.folder / "cell.json").unlink()
+    return again
 
 
 def _writing_stage(
@@ -201,11 +218,13 @@ def _in_context_cell(plan: Plan, cell: Cell, reasoner: Reasoner, rationales: Rat
     finish_cell(plan, cell, in_context_answers(queries, rationales, held), record)
 
 
-def _tuned(plan: Plan, cell: Cell, rationales: Rationales, progress: Progress, title: str) -> None:
-    predictions, record = tuned_cell(plan, cell, rationales, progress, title)
+def _tuned(plan: Plan, cell: Cell, written: Written, progress: Progress, title: str) -> None:
+    texts = texts_of(plan, cell, plan.train_rows(cell), written)
+    predictions, record = tuned_cell(plan, cell, texts, progress, title)
     recipe = named(cell.recipe)
     rows = {"train": plan.train_rows(cell), "dev": plan.data.dev, "test": plan.data.test}
-    read = {split: [rationales[e.id] for e in rows[split]] for split in recipe.written_for}
+    own = written[recipe.writer] if recipe.writer else {}
+    read = {split: [own[e.id] for e in rows[split]] for split in recipe.written_for}
     calls = [rationale for some in read.values() for rationale in some]
     test = read.get("test", [])
     paid = recipe.writer == "large"

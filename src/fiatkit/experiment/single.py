@@ -20,9 +20,11 @@ from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, Plan, make_plan
 from fiatkit.experiment.predictions import predictions_for
 from fiatkit.experiment.progress import Progress
+from fiatkit.experiment.runnable import base_of
 from fiatkit.experiment.runner import open_reasoner
+from fiatkit.experiment.same_rows import texts_of
 from fiatkit.experiment.scores import large_identity, score, to_keep
-from fiatkit.experiment.tuned import base_of, checkpoints_of, preparation, tune_recipe
+from fiatkit.experiment.tuned import checkpoints_of, preparation, tune_recipe
 from fiatkit.experiment.usable import check_dev, check_size, no_better, refuse_no_better
 from fiatkit.files import check_writable, locked
 from fiatkit.models import create_chat_model
@@ -31,9 +33,10 @@ from fiatkit.reasoning.batch import BatchTally
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import Recipe, named
+from fiatkit.recipes.hints import given
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Prediction, Query, Rationale, Score
-from fiatkit.tasks import Task, load_examples, load_queries, load_task
+from fiatkit.tasks import Task, load_examples, load_groups, load_queries, load_task
 
 NEEDED = {"fiatkit", "prompts_version", "task", "recipe", "large", "small", "max_length"}
 
@@ -105,12 +108,13 @@ def _tune(plan: Plan, cell: Cell, out: Path, folder: Path, progress: Progress) -
     train = list(plan.data.train) if cell.size is None else plan.train_rows(cell)
     cell = replace(cell, size=len(train))
     check_size(plan, train)
-    rationales: dict[str, Rationale] = {}
+    rationales: Mapping[str, Rationale] = {}
     if writer := named(cell.recipe).writer:
         rows = {"train": train, "dev": plan.data.dev, "test": ()}
         queries = [e.query for s in named(cell.recipe).written_for for e in rows[s]]
         with open_reasoner(plan, progress, writer) as reasoner:
-            rationales = expand(reasoner, queries, progress)
+            found = expand(reasoner, queries, progress)
+        rationales = texts_of(plan, cell, train, {writer: found})
     title = f"{cell.recipe} on {len(train)} rows, seed {cell.seed}"
     checkpoints = checkpoints_of(plan, cell, folder, progress)
     predictor, result, notes = tune_recipe(
@@ -172,7 +176,8 @@ def cancel_batches(plan: Plan, progress: Progress, poll: float) -> BatchTally:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A tuned model from its artefact, with the task, recipe and large model it was tuned with."""
+    """A tuned model from its artefact, with the task and recipe it was tuned with, and the
+    settings of the model that writes the rationales (`large`)."""
 
     task: Task
     recipe: Recipe
@@ -191,7 +196,7 @@ class Fitted:
     ) -> list[Prediction]:
         """Answer the rows of a file, or of a frame, in their order."""
         queries = load_queries(self.task, rows, encoding)
-        rationales: dict[str, Rationale] = {}
+        rationales: Mapping[str, Rationale] = {}
         if self.recipe.serving_writer:
             self._refuse_another_large()
             model = create_chat_model(self.large)
@@ -205,13 +210,18 @@ class Fitted:
                 say=progress.say,
             ) as reasoner:
                 rationales = expand(reasoner, queries, progress)
+            shuffled = self.recipe.hint == "shuffled"
+            groups = load_groups(self.task, rows, encoding) if shuffled else {}
+            seed = self.artefact.preparation["tuned_on"]["seed"] if shuffled else 0
+            rationales = given(self.recipe, rationales, [groups], seed)
         progress.stage(f"answers by {self.predictor.small.identity['name']}", len(queries))
         return self.predictor.predict(queries, rationales, progress.advance)
 
     def _refuse_another_large(self) -> None:
-        """The small model learnt to read one large model's rationales, and no other's."""
+        """The small model learnt to read one model's rationales, and no other's."""
         wanted, now = self.artefact.manifest.large, large_identity(self.large)
-        for what in ("provider", "model", "revision"):
+        own = self.recipe.serving_writer == "small"  # which may have been moved
+        for what in ("provider", "revision") if own else ("provider", "model", "revision"):
             if wanted is not None and wanted[what] != now[what]:
                 raise ArtefactError(
                     f'"{self.artefact.folder}" was tuned on rationales of the {what} '
@@ -256,8 +266,11 @@ def load_fitted(folder: Path, base: str | None = None) -> Fitted:
         max_length=prepared["max_length"],
         truncate=prepared.get("truncate"),  # older artefacts never cut a field
     )
+    writer = prepared["large"]
+    if recipe.serving_writer == "small":
+        writer = {**writer, "model": base or opened.base}
     prices = {k: Price.model_validate(v) for k, v in prepared.get("prices", {}).items()}
-    return Fitted(task, recipe, predictor, prepared["large"], prices, opened)
+    return Fitted(task, recipe, predictor, writer, prices, opened)
 
 
 def predict_rows(

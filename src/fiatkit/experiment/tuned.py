@@ -12,11 +12,10 @@ from typing import Any
 
 from fiatkit import artefact, metrics, prompts, registry
 from fiatkit._version import __version__
-from fiatkit.config import RunConfig
-from fiatkit.errors import UsageError
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress
-from fiatkit.experiment.runnable import why_not
+from fiatkit.experiment.runnable import base_of
+from fiatkit.experiment.same_rows import left_out_notes
 from fiatkit.experiment.scores import to_keep
 from fiatkit.experiment.usable import no_better, refuse_too_few, usable_pairs
 from fiatkit.models.local import SmallModel
@@ -45,7 +44,7 @@ def tuned_cell(
     queries = [e.query for e in plan.data.test]
     predictions = predictor.predict(queries, rationales, progress.advance)
     seconds = time.monotonic() - began
-    notes += cut_notes(predictions)
+    notes = [*left_out_notes(plan, cell), *notes, *cut_notes(predictions)]
     target = plan.out / "cells" / cell.folder / "adapter"
     known = to_keep(plan, predictor, rationales, predictions)
     if target.exists():  # of an attempt that was stopped before its cell was written
@@ -105,9 +104,11 @@ def tune_recipe(
     predictor = Predictor(
         task, recipe, small, max_length=settings.max_length, truncate=config.truncate
     )
-    if recipe.rationale_dropout:
-        bare = sum(pair.prompt.part("rationale") is None for pair in pairs)
+    bare = sum(pair.prompt.part("rationale") is None for pair in pairs)
+    if recipe.reads_rationale and (bare or recipe.rationale_dropout):
         notes.append(f"{bare} of {len(pairs)} training rows are read without their rationale")
+    if recipe.rationale == "target":
+        notes += _unlike_targets(train, rationales)
     rows, skipped, _ = encode_rows(small, pairs, settings.max_length, predictor.reserve)
     notes += [f"{count} training rows skipped: {why}" for why, count in skipped.items()]
     refuse_too_few(plan, train, {row.query_id for row in rows}, notes)
@@ -141,15 +142,11 @@ def tune_recipe(
     return predictor, result, notes
 
 
-def base_of(config: RunConfig, recipe: Recipe) -> str:
-    """The model that a recipe tunes: the small model, or its plain twin.
-
-    Raises:
-        UsageError: none is named.
-    """
-    if why := why_not(config, recipe):
-        raise UsageError(f"{recipe.name} cannot be run: {why}.", "Name it in the run file.")
-    return str(config.small.plain if recipe.base == "plain" else config.small.model)
+def _unlike_targets(train: Sequence[Example], rationales: Mapping[str, Rationale]) -> list[str]:
+    """Rows whose rationale argues for another answer than the one that is learnt behind it."""
+    unlike = sum(rationales[row.id].answer != row.target for row in train)
+    told = "training rows end in their target after a rationale that does not name it"
+    return [f"{unlike} of {len(train)} {told}"] if unlike else []
 
 
 def flaws_of(predictor: Predictor, pairs: Sequence[TrainingPair]) -> list[preflight.Flaw]:

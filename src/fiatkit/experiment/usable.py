@@ -29,7 +29,8 @@ def usable_pairs(
     pairs, left_out = training_pairs(
         plan.task, recipe, train, rationales, cell.seed or 0, plan.config.truncate
     )
-    notes = [f"{count} training rows left out: {why}" for why, count in left_out.items()]
+    reasons = Counter(left_out.values())
+    notes = [f"{count} training rows left out: {why}" for why, count in reasons.items()]
     refuse_too_few(plan, train, {pair.prompt.query_id for pair in pairs}, notes)
     return pairs, notes
 

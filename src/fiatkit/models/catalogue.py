@@ -196,6 +196,15 @@ def check_name(ref: str) -> None:
         raise UnknownNameError("model (nor a folder of that name)", ref, names())
 
 
+def config_of(ref: str) -> dict[str, Any]:
+    """The config.json of a small model that is here; empty if it is not, or cannot be read."""
+    folder = _folder(ref) / "safetensors" if ref in ENTRIES else Path(ref)
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def resolve_gguf(ref: str) -> tuple[Path, str]:
     """Find a GGUF file by catalogue name, path, or `owner/name:file.gguf` on the hub.
 

@@ -184,9 +184,18 @@ class SmallModel:
         left = (*field[:head], *field[len(field) - (room - head) :])
         return (*before, *left, *after), len(field) - room
 
-    def encode_target(self, text: str) -> tuple[int, ...]:
-        """Ids of an answer and its stop token."""
+    def encode_target(self, text: str, before: str = "") -> tuple[int, ...]:
+        """Ids of an answer and its stop token, behind those of what is written before it."""
+        return (*self._written(before), *self._answer(text, bool(before)))
+
+    def _written(self, text: str) -> tuple[int, ...]:
+        """Ids of what the model writes before its answer, where it reasons itself."""
         gap = "" if self.has_template else self.network.gap
+        return self._literal(gap + text) if text else ()
+
+    def _answer(self, text: str, follows: bool) -> tuple[int, ...]:
+        """Ids of an answer, behind a prompt or behind a text of the model's own; the stop token."""
+        gap = " " if follows else "" if self.has_template else self.network.gap
         return (*self._literal(gap + text), self.stop_id)
 
     def count_tokens(self, text: str) -> int:
@@ -274,7 +283,12 @@ class SmallModel:
         return fused_lora(self.model)
 
     def score_labels(
-        self, prompts: Sequence[Encoded], labels: Sequence[str], *, batch_tokens: int
+        self,
+        prompts: Sequence[Encoded],
+        labels: Sequence[str],
+        *,
+        batch_tokens: int,
+        before: Sequence[str] = (),
     ) -> np.ndarray:
         """Summed log-probability of each label's tokens and the stop token after each prompt.
 
@@ -285,6 +299,7 @@ class SmallModel:
             prompts: n encoded prompts.
             labels: L texts.
             batch_tokens: most prompt tokens, padding included, in one batch.
+            before: n texts that the model has written before the label, where it has.
 
         Returns:
             float64 array [n, L].
@@ -293,9 +308,18 @@ class SmallModel:
         import torch
 
         ids = [prompt.ids for prompt in prompts]
-        targets = [self.encode_target(label) for label in labels]
+        written = [self._written(text) for text in before]
+        targets = [self._answer(label, bool(before)) for label in labels]
         found = np.zeros((len(prompts), len(labels)))
         with torch.inference_mode(), self.fused():
+            if written and is_encoder_decoder(self.core.config):
+                # Its decoder writes them: scored with each label, they change no label's share.
+                for index, own in enumerate(written):
+                    rows = [(*own, *target) for target in targets]
+                    found[index] = self.network.score([ids[index]], rows).cpu().numpy()
+                return found
+            if written:
+                ids = [(*prompt, *own) for prompt, own in zip(ids, written, strict=True)]
             for batch in self.network.batches(ids, batch_tokens, extra=sum(map(len, targets))):
                 rows = [ids[index] for index in batch]
                 found[batch] = self.network.score(rows, targets).cpu().numpy()

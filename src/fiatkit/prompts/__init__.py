@@ -87,6 +87,16 @@ def tuning_prompt(
     return SmallPrompt(query.id, tuple(parts))
 
 
+def answer_line(task: Task, answer: str) -> str:
+    """The line with which a rationale ends: marker and answer."""
+    return f"{task.reasoning.marker} {answer}".strip()
+
+
+def written_before_answer(task: Task, reasoning: str) -> str:
+    """What a small model that reasons itself writes before its answer: reasoning and marker."""
+    return f"{reasoning}\n{task.reasoning.marker}" if reasoning else task.reasoning.marker
+
+
 def target_text(task: Task, target: str) -> str:
     """What the small model is tuned to write."""
     return target

@@ -1,6 +1,8 @@
 """Recipes: which of FIAT's ingredients are on. Settings of one path, not classes of their own."""
 
 from fiatkit.recipes.named import (
+    ANSWER_HINT,
+    DISTILLATION,
     FIAT,
     FINE_TUNING,
     ICL,
@@ -8,12 +10,18 @@ from fiatkit.recipes.named import (
     INSTRUCT,
     LORA,
     NAMED,
+    OWN_RATIONALE,
+    RATIONALE_ONLY,
     REMOVALS,
+    SHUFFLED_HINT,
+    SMALL_ICL,
     named,
 )
 from fiatkit.recipes.recipe import METHODS, Recipe, Split, Writer
 
 __all__ = [
+    "ANSWER_HINT",
+    "DISTILLATION",
     "FIAT",
     "FINE_TUNING",
     "ICL",
@@ -22,7 +30,11 @@ __all__ = [
     "LORA",
     "METHODS",
     "NAMED",
+    "OWN_RATIONALE",
+    "RATIONALE_ONLY",
     "REMOVALS",
+    "SHUFFLED_HINT",
+    "SMALL_ICL",
     "Recipe",
     "Split",
     "Writer",

@@ -15,6 +15,7 @@ PAPER = {  # rows of arXiv 2309.04663, as it calls them
     "instruct": "Table 3: - CoT-augmented tuning",
     "lora": "Table 3: - instruction-augmented tuning",
     "fiat -rationale -instruction -peft": "Table 3: - parameter-efficient tuning",
+    "distil": "Fig. 4: distilled CoT",
 }
 ONE_BY_ONE = tuple(f"{FIAT.name} -{name}" for name in REMOVALS)
 STEP_BY_STEP = tuple(accumulate((f" -{name}" for name in REMOVALS), initial=FIAT.name))[1:]
@@ -27,7 +28,7 @@ class Listed:
     Attributes:
         calls: of the large model for each row, in training and in serving.
         removals: what stands for it where it is named by what FIAT has and it has not.
-        paper: the row of the paper's Tables 2 and 3 or of its figures; empty if it has none.
+        paper: the row of the paper's Tables 2 and 3 or of its figures, or "none".
     """
 
     name: str
@@ -59,7 +60,7 @@ def _listed(recipe: Recipe) -> Listed:
         instruction=_instruction(recipe),
         rationale=_rationale(recipe),
         calls=_calls(recipe),
-        paper=PAPER.get(recipe.name, ""),
+        paper=PAPER.get(recipe.name, "none"),
         what=recipe.label,
         removals=", ".join(removals),
     )
@@ -67,7 +68,7 @@ def _listed(recipe: Recipe) -> Listed:
 
 def _base(recipe: Recipe) -> str:
     if recipe.answers != "small":
-        return "-"
+        return "none"
     return "plain" if recipe.base == "plain" else "instruction-tuned"
 
 

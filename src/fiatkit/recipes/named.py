@@ -29,9 +29,27 @@ FINE_TUNING = replace(
     method="full",
     base="plain",
 )
+DISTILLATION = Recipe(
+    "distil", "LoRA + instruction; learns to write the rationale itself", rationale="target"
+)
+ANSWER_HINT = Recipe("answer_hint", "FIAT with the large model's answer alone", hint="answer")
+RATIONALE_ONLY = Recipe(
+    "rationale_only", "FIAT with the rationale, its answer removed", hint="reasoning"
+)
+SHUFFLED_HINT = Recipe("shuffled_hint", "FIAT with the rationale of another row", hint="shuffled")
+OWN_RATIONALE = Recipe(
+    "own_rationale", "FIAT with the untuned small model's own rationale", rationale="small"
+)
+SMALL_ICL = replace(
+    ICL, name="small_icl", label="In-context learning by the untuned small model", answers="small"
+)
 
 NAMED: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (ICL, ICL_CONSTRAINED, FINE_TUNING, LORA, INSTRUCT, FIAT)
+    recipe.name: recipe
+    for recipe in (
+        *(ICL, ICL_CONSTRAINED, FINE_TUNING, LORA, INSTRUCT, FIAT, DISTILLATION),
+        *(ANSWER_HINT, RATIONALE_ONLY, SHUFFLED_HINT, OWN_RATIONALE, SMALL_ICL),
+    )
 }
 REMOVALS: dict[str, dict[str, Any]] = {  # in the order of the paper's Table 3
     "rationale": {"rationale": "none"},

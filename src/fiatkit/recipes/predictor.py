@@ -12,8 +12,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fiatkit.prompts import target_text, tuning_prompt
-from fiatkit.recipes import Recipe
+from fiatkit.prompts import target_text, tuning_prompt, written_before_answer
+from fiatkit.recipes.hints import hint_text
+from fiatkit.recipes.recipe import Recipe
 from fiatkit.records import Example, Prediction, Query, Rationale, Side, SmallPrompt, TrainingPair
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def small_prompt(
     truncate: Side | None = None,
 ) -> SmallPrompt:
     """Render what the small model reads: the one preparation of training and prediction."""
-    text = rationale.text if recipe.reads_rationale and rationale is not None else None
+    text = None
+    if recipe.reads_rationale and rationale is not None:
+        whole = recipe.hint in ("whole", "shuffled")
+        text = hint_text(task, recipe, rationale) or ("" if whole else None)
     return tuning_prompt(
         task, query, instruction=recipe.instruction, rationale=text, truncate=truncate
     )
@@ -45,24 +49,37 @@ def training_pairs(
     rationales: Mapping[str, Rationale],
     seed: int = 0,
     truncate: Side | None = None,
-) -> tuple[list[TrainingPair], dict[str, int]]:
-    """Render tuning data. Rows whose rationale failed are left out and counted by reason; those
-    that rationale dropout picks need none.
+) -> tuple[list[TrainingPair], dict[str, str]]:
+    """Render tuning data. Rows whose rationale failed are left out, with the reason; those that
+    rationale dropout picks need none, and are read without.
+
+    Args:
+        task: the task.
+        recipe: the recipe.
+        examples: the training rows.
+        rationales: what each row is given (see `hints.given`), by query id.
+        seed: of the tuning; decides which rows rationale dropout picks.
+        truncate: as for `small_prompt`.
 
     Returns:
-        The pairs, in the order of `examples`, and how many rows were left out for which reason.
+        The pairs, in the order of `examples`, and why rows were left out, by id.
     """
     pairs: list[TrainingPair] = []
-    left_out: dict[str, int] = {}
+    left_out: dict[str, str] = {}
     for example in examples:
         dropped = drops_rationale(recipe, example.id, seed)
         rationale = None if dropped else rationales.get(example.id)
         problem = "" if dropped else _missing(recipe, rationale)
-        if problem:
-            left_out[problem] = left_out.get(problem, 0) + 1
+        if problem and recipe.rationale == "small":
+            rationale = None
+        elif problem:
+            left_out[example.id] = problem
             continue
         prompt = small_prompt(task, recipe, example.query, rationale, truncate)
-        pairs.append(TrainingPair(prompt, target_text(task, example.target)))
+        before = ""
+        if recipe.rationale == "target" and rationale is not None:
+            before = written_before_answer(task, task.without_answer(rationale.text))
+        pairs.append(TrainingPair(prompt, target_text(task, example.target), before))
     return pairs, left_out
 
 
@@ -138,7 +155,7 @@ class Predictor:
         ready: list[Encoded] = []
         for query in queries:
             rationale = rationales.get(query.id)
-            problem = _missing(self.recipe, rationale)
+            problem = _missing(self.recipe, rationale) if self.recipe.reads_rationale else ""
             if problem and self.recipe.falls_back:
                 fallbacks[query.id], rationale = problem, None
             elif problem:
@@ -151,6 +168,8 @@ class Predictor:
             else:
                 ready.append(encoded)
         answer = self._choose if self.task.choices else self._write
+        if self.recipe.rationale == "target":
+            answer = self._reason
         # Neighbours share what they begin with, or, where that cannot be shared, their length.
         ready.sort(key=lambda e: e.ids if self.small.packs else (len(e.ids),))
         for start in range(0, len(ready), TOGETHER):
@@ -169,20 +188,48 @@ class Predictor:
 
     @cached_property
     def reserve(self) -> int:
-        """Tokens to keep free for the answer and the stop token."""
+        """Tokens to keep free for the answer and the stop token, and for reasoning before it."""
+        if self.recipe.rationale == "target":
+            marker = len(self.small.encode_target("", written_before_answer(self.task, "x")))
+            return self.task.reasoning.max_tokens + marker + self._answer_tokens
+        return self._answer_tokens
+
+    @cached_property
+    def _answer_tokens(self) -> int:
         if not self.task.choices:
             return self.task.max_answer_tokens
         texts = [target_text(self.task, label) for label in self.task.choices]
         return max(len(self.small.encode_target(text)) for text in texts)
 
-    def _choose(self, ready: Sequence[Encoded]) -> list[Prediction]:
+    def _reason(self, ready: Sequence[Encoded]) -> list[Prediction]:
+        """Have the small model write a rationale and an answer. A label is chosen among all, after
+        what it wrote before its own; any other answer is read behind the marker."""
+        if not ready:
+            return []
+        written = self.small.generate(ready, max_new_tokens=self.reserve, batch_tokens=BATCH_TOKENS)
+        marker = self.task.reasoning.marker
+        pieces = [text.rpartition(marker) for text, _ in written]
+        if self.task.choices:
+            reasoned = [(before if found else after).strip() for before, found, after in pieces]
+            before = [written_before_answer(self.task, text) for text in reasoned]
+            chosen = self._choose(ready, before)
+            return [replace(p, text=w) for p, (w, _) in zip(chosen, written, strict=True)]
+        predictions = []
+        for encoded, (text, stopped), (_, found, after) in zip(ready, written, pieces, strict=True):
+            answer = self.task.read_answer(after) if stopped and found else None
+            status = "failed:truncated" if not stopped else "failed:no_answer"
+            status = "ok" if answer is not None else status
+            predictions.append(Prediction(encoded.query_id, answer, status, text=text))
+        return predictions
+
+    def _choose(self, ready: Sequence[Encoded], before: Sequence[str] = ()) -> list[Prediction]:
         import numpy as np
 
         labels = self.task.choices or []
         if not ready:
             return []
         texts = [target_text(self.task, label) for label in labels]
-        logs = self.small.score_labels(ready, texts, batch_tokens=BATCH_TOKENS)
+        logs = self.small.score_labels(ready, texts, batch_tokens=BATCH_TOKENS, before=before)
         shares = np.exp(logs - logs.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
         predictions = []
@@ -210,7 +257,7 @@ class Predictor:
 
 def _missing(recipe: Recipe, rationale: Rationale | None) -> str:
     """Why the recipe cannot use this rationale, or an empty string."""
-    if not recipe.reads_rationale:
+    if recipe.rationale == "none" or not recipe.tune:
         return ""
     if rationale is None:
         return "rationale_missing"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -76,6 +77,20 @@ def read_answer(kind: Kind, written: str, labels: Sequence[str] | None) -> str |
         return whole or (NONE if pieces == [NONE] else None)
     strange = [piece for piece in pieces if piece and piece not in by_name]
     return "; ".join([*(x for x in labels or () if x in known), *dict.fromkeys(strange)])
+
+
+def marked_lines(marker: str) -> re.Pattern[str]:
+    """Finds the lines that begin with a task's marker; the group is what stands behind it."""
+    return re.compile(rf"(?im)^[ \t*_#>\-]*{re.escape(marker)}[ \t*_]*(.*)$")
+
+
+def without_answer(marker: str, text: str) -> str:
+    """A text without its answer: without the lines that begin with the marker, and without what
+    follows the last of them, since an answer may run over lines."""
+    line = marked_lines(marker)
+    found = list(line.finditer(text))
+    before = text[: found[-1].start()] if found else text
+    return "\n".join(kept for kept in before.split("\n") if not line.match(kept)).strip()
 
 
 def _folded(text: str) -> str:

@@ -252,15 +252,27 @@ def load_queries(task: Task, source: Path | object, encoding: str | None = None)
 
     `encoding` is that of a text file that is not UTF-8.
     """
-    if isinstance(source, Path):
-        rows = _read(task, source, encoding)
-    else:
-        rows = [with_choices(task, row) for row in frame_rows("rows", source)]
+    rows = _rows_to_answer(task, source, encoding)
     check_columns(task, rows, targets=False)
     found = [(row, *query_of(task, row)) for row in rows]
     refuse_bad([_told(row, wrong) for row, _, wrong in found if wrong], skippable=False)
     refuse_duplicates([(query.id, row) for row, query, _ in found], skippable=False)
     return [query for _, query, _ in found]
+
+
+def load_groups(task: Task, source: Path | object, encoding: str | None = None) -> dict[str, str]:
+    """The groups of the same rows by query id, as far as their columns are there; a row without
+    one stands alone."""
+    rows = _rows_to_answer(task, source, encoding)
+    columns = [first_name(column) for column in task.group]
+    links = group_rows([grouping(task, row) for row in rows], columns)
+    return {query_of(task, row)[0].id: link for row, link in zip(rows, links, strict=True)}
+
+
+def _rows_to_answer(task: Task, source: Path | object, encoding: str | None) -> list[Row]:
+    if isinstance(source, Path):
+        return _read(task, source, encoding)
+    return [with_choices(task, row) for row in frame_rows("rows", source)]
 
 
 def _files(

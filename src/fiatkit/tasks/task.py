@@ -14,7 +14,7 @@ from fiatkit import registry
 from fiatkit.errors import UnknownNameError, did_you_mean
 from fiatkit.records import Exemplar, Query
 from fiatkit.settings import Strict
-from fiatkit.tasks.answers import Kind, read_answer
+from fiatkit.tasks.answers import Kind, marked_lines, read_answer, without_answer
 
 BARE = "in YAML, bare yes, no, on, off, true and false are no text: put it into quotes"
 
@@ -370,6 +370,13 @@ class Task(Strict):
             The answer as the small model is to write it (see `answers`), or None if there is no
             marker, or what stands there is no answer.
         """
-        marker = re.escape(self.reasoning.marker)
-        found = re.findall(rf"(?im)^[ \t*_#>\-]*{marker}[ \t*_]*(.*)$", text)
-        return read_answer(self.answer, str(found[-1]), self.labels) if found else None
+        found = marked_lines(self.reasoning.marker).findall(text)
+        return self.read_answer(str(found[-1])) if found else None
+
+    def read_answer(self, written: str) -> str | None:
+        """Read what a model wrote behind the marker (see `answers`)."""
+        return read_answer(self.answer, written, self.labels)
+
+    def without_answer(self, text: str) -> str:
+        """The reasoning in a model's text: all but its answer. Empty where there is no more."""
+        return without_answer(self.reasoning.marker, text)

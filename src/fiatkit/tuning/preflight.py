@@ -103,8 +103,8 @@ def _row(
     read: Callable[[SmallPrompt], Encoded],
     reserve: int,
 ) -> Iterator[str]:
-    whole = small.encode_target(pair.target)
-    if not row.target or whole == small.encode_target(""):
+    whole = small.encode_target(pair.target, pair.before)
+    if not row.target or whole == small.encode_target("", pair.before):
         yield NOTHING
         return
     stops = row.target[-1] == small.stop_id

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fiatkit import registry
 from fiatkit.errors import UsageError
 from fiatkit.models._frozen import frozen_states
-from fiatkit.models.local import SmallModel
+from fiatkit.models.local import Encoded, SmallModel
 from fiatkit.records import TrainingPair
 from fiatkit.tuning.checkpoints import Checkpoints
 from fiatkit.tuning.loop import Loop
@@ -216,9 +216,7 @@ def encode_rows(
     skipped: dict[str, int] = {}
     cut: dict[str, int] = {}
     for pair in pairs:
-        target = small.encode_target(pair.target)
-        room = max(reserve, len(target))
-        encoded = small.encode(pair.prompt, max_length=max_length, reserve=room)
+        encoded, target = encode_pair(small, pair, max_length, reserve)
         if encoded.too_long:
             skipped["too_long"] = skipped.get("too_long", 0) + 1
         else:
@@ -232,6 +230,15 @@ def encode_rows(
             "Raise tuning.max_length, or look at the rows with `fiat doctor`.",
         )
     return rows, skipped, cut
+
+
+def encode_pair(
+    small: SmallModel, pair: TrainingPair, max_length: int, reserve: int = 0
+) -> tuple[Encoded, tuple[int, ...]]:
+    """A pair's prompt and all that it is to write, as ids; the prompt says if it is too long."""
+    target = small.encode_target(pair.target, pair.before)
+    room = max(reserve, len(target))
+    return small.encode(pair.prompt, max_length=max_length, reserve=room), target
 
 
 def _sample(rows: Sequence[Row]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -52,6 +52,12 @@ def export(
     if out.exists():
         raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
     artefact = loading.read(folder)
+    recipe = artefact.preparation["recipe"]
+    if recipe.get("hint", "whole") != "whole" or recipe.get("rationale") == "small":
+        raise UsageError(
+            f'"{folder}" holds a control ({recipe["name"]}), which no other program can prompt.',
+            "Controls are for comparisons; export fiat, instruct, lora, distil or finetune.",
+        )
     small = loading.load_weights(artefact, device="cpu", base=base)
     place, _ = catalogue.resolve_transformers(base or artefact.base)
     source = Source(artefact, small, place, copy_base, precision)

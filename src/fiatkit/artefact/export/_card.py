@@ -115,6 +115,9 @@ def _limits(source: Source, recipe: dict[str, Any]) -> list[str]:
         "tuned on.",
         "A text can try to talk it into an answer; do not let an answer alone decide what matters.",
     ]
+    if source.reasons:
+        marker = source.task.reasoning.marker
+        lines.insert(1, f'It writes its reasoning first, and its answer behind "{marker}".')
     if recipe.get("rationale") == "large":
         lines.insert(
             1,

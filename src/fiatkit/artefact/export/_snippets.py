@@ -69,7 +69,7 @@ def transformers_code(source: Source, load: str) -> str:
     decoder = source.small.core.config.is_encoder_decoder
     imports = f"import torch\nfrom transformers import AutoTokenizer, {auto_class(source)}"
     code = PROMPT.format(imports=imports) + f"\n\n{load.strip()}\n"
-    if source.task.choices:
+    if source.labels:
         logits = "model(input_ids=torch.tensor([prompt]), labels=torch.tensor([ids])).logits[0]"
         if not decoder:
             logits = (

@@ -55,6 +55,16 @@ class Source:
         listed = ref in catalogue.ENTRIES or Path(ref).exists()
         return None if listed else self.artefact.manifest.small["name"]
 
+    @property
+    def reasons(self) -> bool:
+        """Whether the model writes a rationale of its own before its answer."""
+        return bool(self.artefact.preparation["recipe"].get("rationale") == "target")
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The labels of which one comes right after the prompt; None where text is written."""
+        return None if self.reasons else self.task.choices
+
     @cached_property
     def form(self) -> dict[str, Any]:
         """What prompt.json says: the pieces of a prompt, each tokenised by itself, in order."""
@@ -76,8 +86,9 @@ class Source:
             "after_ids": list(frame.ids[before:]),
             "before_answer": "" if self.small.has_template else self.small.network.gap,
             "stop_id": self.small.stop_id,
-            "max_answer_tokens": self.task.max_answer_tokens,
-            "labels": self.task.choices,
+            "max_answer_tokens": self.task.max_answer_tokens
+            + (self.task.reasoning.max_tokens if self.reasons else 0),
+            "labels": self.labels,
         } | self._reasoning(query)
 
     def _reasoning(self, query: Query) -> dict[str, Any]:
