@@ -1,11 +1,12 @@
 # Every target does its own set-up: Python 3.11, git, make and a C compiler are enough.
 PYTHON ?= python3
 VENV := .venv
+PEERS := benchmarks/.peers
 BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: report-browser bench-report bench-tune bench-score bench-predict bench-store bench-inprocess setup demo test test-slow faults check format docs clean
+.PHONY: report-browser bench-report bench-tune bench-score bench-predict bench-store bench-inprocess bench-expand setup demo test test-slow faults check format docs clean
 
 setup: $(VENV)/.installed
 
@@ -44,6 +45,16 @@ report-browser: setup
 bench-report: setup
 	$(BIN)/python benchmarks/report.py
 
+# All five tables of the large side; those in process and of the store are long.
+$(PEERS)/curator:
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check bespokelabs-curator
+	touch $@
+
+bench-expand: setup $(PEERS)/curator bench-inprocess bench-store
+	$(BIN)/python benchmarks/expand_vs_ideal.py
+	$(BIN)/python benchmarks/ray_scaling.py
+
 # A line for each fault row of docs/reliability.md that has a test. Needs Linux, root (to mount a
 # tmpfs) and strace: apt-get install strace. An hour or more; what the sweep has done is kept in
 # build/faults, and the same command goes on from there.
@@ -60,7 +71,6 @@ check: setup
 	$(BIN)/python docs/help_pages.py --check
 
 # Tables against named peers, each in an environment of its own; see benchmarks/README.md.
-PEERS := benchmarks/.peers
 $(PEERS)/trl $(PEERS)/lm_eval: constraints.txt
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 \
