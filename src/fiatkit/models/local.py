@@ -77,7 +77,7 @@ class SmallModel:
         self.model = model
         self.tokenizer = tokenizer
         self.identity = identity
-        self.ref = identity["name"]
+        self.ref = identity.get("name", "")
         self.frozen: FrozenStates | None = None
         self._literal = Literal(tokenizer)
         self.context = int(getattr(model.config, "max_position_embeddings", 2048))
