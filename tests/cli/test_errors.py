@@ -115,7 +115,9 @@ def test_sizes_may_be_all(folder: Path) -> None:
 def test_I08_an_encoding_is_named_on_the_command_line(folder: Path) -> None:
     gold = "id,text,label\n1,größer,a\n2,kleiner,b\n".encode("cp1252")
     (folder / "gold.csv").write_bytes(gold)
-    (folder / "p.jsonl").write_text('{"id": "gold.csv:2", "answer": "a"}\n')
+    (folder / "p.jsonl").write_text(
+        '{"id": "gold.csv:2", "answer": "a"}\n{"id": "gold.csv:3", "answer": null}\n'
+    )
     words = ("evaluate", "p.jsonl", "--gold", "gold.csv", "--task", "task.yaml")
     assert "--encoding latin-1" in mistake(folder, *words)
     assert "there is no encoding" in mistake(folder, *words, "--encoding", "latin-one")
@@ -145,7 +147,7 @@ from pathlib import Path
 import fiatkit.report
 from fiatkit.cli import main
 
-def broken(folder):
+def broken(*given):
     raise RuntimeError(f"no such thing at https://me:hunter2@host/ with swordfish-1234\\n\\x1b[2J")
 
 fiatkit.report.load_run = broken
