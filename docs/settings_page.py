@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from fiatkit import registry
-from fiatkit.config import LargeSettings, RunConfig, SmallSettings
+from fiatkit.config import LargeSettings, RunConfig, SetFitSettings, SmallSettings
 from fiatkit.models.cluster import RaySettings
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
@@ -36,6 +36,7 @@ RUN_BLOCKS: dict[str, type[BaseModel]] = {
     "small": SmallSettings,
     "large": LargeSettings,
     "tuning": TuningSettings,
+    "setfit": SetFitSettings,
     "limits": Policy,
     "prices: {NAME: ...}": Price,
     "ray": RaySettings,

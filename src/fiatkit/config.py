@@ -64,6 +64,23 @@ class SmallSettings(Strict):
     device: Device = "auto"
 
 
+class SetFitSettings(Strict):
+    """How the recipe `setfit` is trained. The defaults are those of its paper (arXiv 2209.11055).
+
+    Attributes:
+        model: a sentence-transformer with safetensors weights, a folder or a hub id; without it,
+            the recipe is not run.
+        pairs: pairs of the same label, and as many of different ones, for each training row.
+        epochs: passes over the pairs.
+        batch_rows: pairs of one step.
+    """
+
+    model: str | None = None
+    pairs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=1, ge=1)
+    batch_rows: int = Field(default=16, ge=1)
+
+
 class RunConfig(Strict):
     """A comparison: recipes x sizes x seeds on one task, one data set and one pair of models.
 
@@ -80,6 +97,7 @@ class RunConfig(Strict):
         sizes: numbers of training rows; `all` is as many as are left beside dev and test rows.
         seeds: each recipe and size is tuned once with each of them.
         tuning: how the small model is tuned.
+        setfit: the recipe `setfit`.
         truncate: where the longest field of a row that is too long is cut; default: the row is
             skipped.
         floors: whether to add the most frequent label and TF-IDF with logistic regression.
@@ -107,7 +125,10 @@ class RunConfig(Strict):
     sizes: list[int | Literal["all"]] = Field(default=[100], min_length=1)
     seeds: list[int] = Field(default=[0], min_length=1)
     tuning: TuningSettings = TuningSettings()
-    # Left out of fingerprints where it says nothing, so that older ones still hold.
+    # Left out of fingerprints where they say nothing, so that older ones still hold.
+    setfit: SetFitSettings = Field(
+        default=SetFitSettings(), exclude_if=lambda value: value == SetFitSettings()
+    )
     truncate: Side | None = Field(default=None, exclude_if=lambda value: value is None)
     floors: bool = True
     max_failed: float = Field(default=0.05, ge=0, le=1)

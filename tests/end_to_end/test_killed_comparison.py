@@ -20,7 +20,7 @@ from fiatkit.report import load_run, write_json
 from fiatkit.report.analysis import analysis
 
 DATA = Path(os.environ.get("FIATKIT_DATA", "/nowhere")) / "sib200_major"
-ROWS = {"train": 1200, "dev": 24, "test": 48}
+ROWS = {"train": 600, "dev": 16, "test": 32}
 RUN = """
 version: 1
 title: killed and resumed
@@ -36,10 +36,11 @@ large:
     "[\\u0900-\\u0fff]": "It is written in another script.\\nTopic: health"
   default: "It says something.\\nTopic: politics"
 small: {{model: {model}, device: cpu}}
-recipes: [icl, lora, instruct, fiat, fiat -instruction]
+recipes: [icl, tfidf, lora, instruct, fiat]
 sizes: [24, 48, 96]
 seeds: [0, 1, 2]
 truncate: tail
+floors: false
 tuning: {{epochs: 1, learning_rate: 0.01, checkpoint_every: 2}}
 """
 TIMES = {"seconds", "by_stage", "started", "unit"}
@@ -55,7 +56,7 @@ def folder_of(place: Path, model: Path) -> Path:
     return place
 
 
-def kill(folder: Path, until: Callable[[], bool]) -> bool:
+def compare(folder: Path, until: Callable[[], bool] = lambda: False) -> bool:
     """Start the comparison and kill it as soon as `until`; whether it was killed before its end."""
     shown = [folder / "stdout", folder / "stderr"]
     words = ("compare", "run.yaml")
@@ -66,8 +67,9 @@ def kill(folder: Path, until: Callable[[], bool]) -> bool:
     assert child.pid is not None
     if child.is_alive():
         os.kill(child.pid, signal.SIGKILL)
-    child.join(60)
-    return child.exitcode == -signal.SIGKILL
+    child.join()
+    assert child.exitcode in (0, -signal.SIGKILL), shown[1].read_text(encoding="utf-8")
+    return child.exitcode != 0
 
 
 def moments(folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
@@ -90,13 +92,13 @@ def moments(folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
 
     store = folder / "runs" / "rationales.sqlite"
     yield "the store was made", store.exists
-    yield "a floor is written", finished(3)
+    yield "two cells are finished", finished(2)
     yield "lora is at its first checkpoint", saved("lora", 1)
     yield "lora's adapter is saved, its cell is not", unwritten
     yield "instruct is at its first checkpoint", saved("instruct", 1)
     yield "fiat is at its first checkpoint", saved("fiat", 1)
     yield "fiat is at its second checkpoint", saved("fiat", 2)
-    yield "30 cells are finished", finished(30)
+    yield "20 cells are finished", finished(20)
     for seed in range(3):
         yield "at any time", later(random.Random(seed).uniform(0.5, 6))
 
@@ -129,22 +131,22 @@ def test_killed_and_resumed_ends_with_the_same_tables(
 ) -> None:
     whole = folder_of(tmp_path / "whole", tiny_chat_model)
     began = time.monotonic()
-    fiat(whole, "compare", "run.yaml")
+    assert not compare(whole)
     print(f"\nunbroken: {time.monotonic() - began:.0f} s")
     broken = folder_of(tmp_path / "broken", tiny_chat_model)
     kills = 0
     for when, until in moments(broken):
-        done = kill(broken, until)
+        done = compare(broken, until)
         kills += done
         cells = len(list((broken / "runs" / "run" / "cells").glob("*/cell.json")))
         print(f"{'killed' if done else 'ended'} when {when}: {cells} cells finished")
     assert kills >= 8
-    fiat(broken, "compare", "run.yaml")
+    assert not compare(broken)
     for ours, theirs in zip(tables(broken), tables(whole), strict=True):
         assert ours == theirs
     out = broken / "runs" / "run"
     cells = [json.loads(path.read_text()) for path in out.glob("cells/*/cell.json")]
-    tuned = [cell for cell in cells if cell["size"] and cell["kind"] == "recipe"]
+    tuned = [cell for cell in cells if cell["size"]]
     assert len(tuned) == 4 * 3 * 3
     ledger = fiat(broken, "store", "status")
     print(f"{kills} kills, {len(cells)} cells equal, {ledger.strip()}")

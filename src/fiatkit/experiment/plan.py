@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from fiatkit.config import RunConfig
 from fiatkit.data.splits import nested_subset
 from fiatkit.errors import UsageError
-from fiatkit.experiment.runnable import aliases, why_not, why_not_on
+from fiatkit.experiment.runnable import aliases, why_not, why_not_for, why_not_on
 from fiatkit.models import catalogue
 from fiatkit.recipes import Recipe, Writer, named
 from fiatkit.records import Example, Query
@@ -20,21 +21,18 @@ FLOORS = ("majority", "tfidf")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One recipe (or floor) at one training size and seed; untuned recipes have neither."""
+    """One recipe at one training size and seed; untuned recipes have neither. A floor is a line to
+    compare with, which nobody asked for by name."""
 
     recipe: str
     size: int | None
     seed: int | None
+    is_floor: bool = False
 
     @property
     def folder(self) -> str:
         """The name of the cell's folder."""
         return f"{self.recipe.replace(' ', '')}-n{self.size or 0}-s{self.seed or 0}"
-
-    @property
-    def is_floor(self) -> bool:
-        """Whether this is a floor line rather than a recipe."""
-        return self.recipe in FLOORS
 
     @property
     def rows(self) -> tuple[int, int]:
@@ -50,6 +48,11 @@ class Cell:
     def is_tuned(self) -> bool:
         """Whether a small model is tuned for this."""
         return not self.is_floor and named(self.recipe).tune
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether something that is no language model is trained for this."""
+        return not self.is_floor and named(self.recipe).answers == "classifier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,13 @@ class Plan:
         return nested_subset(self.data.train, cell.size, cell.seed or 0)
 
     def finished(self, cell: Cell) -> bool:
-        """Whether the run folder holds this cell's result."""
-        return (self.out / "cells" / cell.folder / "cell.json").is_file()
+        """Whether the run folder holds this cell's result. That of a floor is not that of a recipe
+        of its name, which may have been asked for since."""
+        file = self.out / "cells" / cell.folder / "cell.json"
+        if not file.is_file() or cell.recipe not in FLOORS:
+            return file.is_file()
+        kind = json.loads(file.read_text(encoding="utf-8"))["kind"]
+        return bool((kind == "floor") == cell.is_floor)
 
     @property
     def out(self) -> Path:
@@ -161,17 +169,17 @@ def lay_out(config: RunConfig, frames: Mapping[str, object] | None = None) -> Pl
     wanted = [most if size == "all" else size for size in config.sizes]
     sizes = tuple(dict.fromkeys(size for size in wanted if size <= most)) or (most,)
     recipes = list(dict.fromkeys(named(written).name for written in config.recipes))
-    not_run = {
-        name: why
-        for name in recipes
-        if (why := why_not(config, named(name)) or why_not_on(named(name), data))
-    }
+    not_run = {name: why for name in recipes if (why := _why_not(config, task, data, named(name)))}
     notes = [*data.notes, *aliases(config)]
     notes += [f"{name} is not run: {why}." for name, why in not_run.items()]
     resolved = config.model_copy(update={"sizes": list(sizes), "recipes": recipes})
     running = [named(name) for name in recipes if name not in not_run]
     cells = tuple(_cells(resolved, task, sizes, running))
     return Plan(resolved, task, data, sizes, cells, not_run=not_run, notes=tuple(notes))
+
+
+def _why_not(config: RunConfig, task: Task, data: DataSplits, recipe: Recipe) -> str:
+    return why_not_for(task, recipe) or why_not(config, recipe) or why_not_on(recipe, data)
 
 
 def problems(config: RunConfig, plan: Plan) -> Iterator[UsageError]:
@@ -209,11 +217,12 @@ def _cells(
     config: RunConfig, task: Task, sizes: Sequence[int], recipes: Sequence[Recipe]
 ) -> list[Cell]:
     cells: list[Cell] = []
-    if config.floors and task.choices:
-        cells += [
-            Cell(name, size, seed) for name in FLOORS for size in sizes for seed in config.seeds
-        ]
     names = [recipe.name for recipe in recipes]
+    if config.floors and task.choices:
+        floors = [name for name in FLOORS if name not in names]
+        cells += [
+            Cell(n, size, seed, True) for n in floors for size in sizes for seed in config.seeds
+        ]
     if "icl" in names and task.choices and "icl_constrained" not in names:
         names.insert(names.index("icl") + 1, "icl_constrained")
     cells += [Cell(name, None, None) for name in names if not named(name).learns]

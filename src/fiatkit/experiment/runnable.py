@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fiatkit import registry
 from fiatkit.config import RunConfig
 from fiatkit.errors import UsageError
 from fiatkit.models import catalogue
 from fiatkit.recipes import Recipe, named
 from fiatkit.records import Example
-from fiatkit.tasks import DataSplits
+from fiatkit.tasks import DataSplits, Task
 
 
 def why_not(config: RunConfig, recipe: Recipe) -> str:
@@ -17,11 +18,20 @@ def why_not(config: RunConfig, recipe: Recipe) -> str:
     written = catalogue.config_of(config.small.model) if recipe.writer == "small" else {}
     if written.get("is_encoder_decoder"):
         return "the small model is an encoder-decoder, which does not write with exemplars"
+    if recipe.answers == "classifier":
+        return str(registry.get("experiment.classifiers", recipe.name).why_not(config))
     return ""
+
+
+def why_not_for(task: Task, recipe: Recipe) -> str:
+    """Why `recipe` is not run on this task, in words; empty where it can be."""
+    return "label tasks only" if recipe.answers == "classifier" and not task.choices else ""
 
 
 def why_not_on(recipe: Recipe, data: DataSplits) -> str:
     """Why `recipe` is not run on these rows, in words; empty where it can be."""
+    if recipe.name == "stack" and not all(part.dev for part in data.folds or (data,)):
+        return "there are no dev rows to fit it on"
     if recipe.hint == "shuffled":
         for name in ("train", "dev", "test"):
             rows: tuple[Example, ...] = getattr(data, name)

@@ -15,12 +15,14 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fiatkit import registry
 from fiatkit._version import __version__
 from fiatkit.errors import BudgetError
 from fiatkit.experiment import folder
 from fiatkit.experiment.agreement import Agreement
+from fiatkit.experiment.classifiers import ROOM
 from fiatkit.experiment.floors import LABELS as FLOOR_LABELS
-from fiatkit.experiment.floors import predict_floor
+from fiatkit.experiment.floors import PREDICT
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.experiment.progress import Progress, Silent
 from fiatkit.experiment.same_rows import (
@@ -86,6 +88,11 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
             title = f"[{index + 1}/{len(tuned)}] {cell.recipe} on {cell.size} rows"
             _tuned(plan, cell, written, progress, f"{title}, seed {cell.seed}")
             progress.finished(plan, cell)
+        for cell in (*pending, *again):
+            if cell.is_classifier:  # some stand on tuned cells
+                progress.begins(plan, cell)
+                _classifier_cell(plan, cell, written[cell.writer] if cell.writer else {})
+                progress.finished(plan, cell)
         _check_failures(plan, written["large"])
         _check_better(plan)
 
@@ -189,7 +196,7 @@ def _floor_cell(plan: Plan, cell: Cell) -> None:
     began = time.monotonic()
     train = plan.train_rows(cell)
     queries = [e.query for e in plan.data.test]
-    predictions = predict_floor(cell.recipe, train, queries, plan.task.choices or [])
+    predictions = PREDICT[cell.recipe](train, queries, plan.task.choices or [])
     record = {
         "label": FLOOR_LABELS[cell.recipe],
         "train_groups": folder.distinct_groups(train),
@@ -198,6 +205,20 @@ def _floor_cell(plan: Plan, cell: Cell) -> None:
         "seconds": {"rationales": 0.0, "tuning": 0.0, "prediction": time.monotonic() - began},
     }
     finish_cell(plan, cell, predictions, record)
+
+
+def _classifier_cell(plan: Plan, cell: Cell, rationales: Rationales) -> None:
+    found = registry.get(ROOM, cell.recipe).answer(plan, cell, rationales)
+    calls = [*found.fitting, *found.serving]
+    record = {
+        "label": named(cell.recipe).label,
+        "train_groups": folder.distinct_groups(plan.train_rows(cell)),
+        "usage": usage_of(calls),
+        "test_usage": usage_of(found.serving) | {"seconds": sum(r.seconds for r in found.serving)},
+        "seconds": {"rationales": sum(r.seconds for r in calls), **found.seconds},
+        "notes": found.notes,
+    }
+    finish_cell(plan, cell, found.predictions, record)
 
 
 def _in_context_cell(plan: Plan, cell: Cell, reasoner: Reasoner, rationales: Rationales) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from fiatkit import metrics
 from fiatkit.errors import NoBetterError, UsageError
-from fiatkit.experiment.floors import predict_floor
+from fiatkit.experiment.classifiers import predict_majority
 from fiatkit.experiment.plan import Cell, Plan
 from fiatkit.recipes import named
 from fiatkit.recipes.predictor import training_pairs
@@ -86,7 +86,7 @@ def baseline(plan: Plan, train: Sequence[Example]) -> float | None:
     dev = plan.data.dev
     if not dev:
         return None
-    found = predict_floor("majority", train, [e.query for e in dev], plan.task.choices or [])
+    found = predict_majority(train, [e.query for e in dev], plan.task.choices or [])
     rows = [ScoredRow(e, p) for e, p in zip(dev, found, strict=True)]
     value = metrics.corpus(plan.task.metrics[0], rows, plan.task.choices)
     return None if value is None else float(value)

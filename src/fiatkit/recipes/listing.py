@@ -89,6 +89,8 @@ def _rationale(recipe: Recipe) -> str:
         return "the answer is in it"
     if recipe.rationale == "none":
         return "none"
+    if recipe.answers == "classifier":
+        return "large model's answer alone"
     if recipe.rationale == "target":
         return "large model's, as target"
     whose = "large model's" if recipe.rationale == "large" else "small model's own"
@@ -105,4 +107,6 @@ def _calls(recipe: Recipe) -> str:
     """Calls for each row in training, then in serving."""
     if recipe.writer != "large":
         return "0 / 0"
+    if recipe.answers == "classifier":
+        return "0 (dev rows: 1) / 1"
     return " / ".join(str(int(split in recipe.written_for)) for split in ("train", "test"))

@@ -43,12 +43,30 @@ OWN_RATIONALE = Recipe(
 SMALL_ICL = replace(
     ICL, name="small_icl", label="In-context learning by the untuned small model", answers="small"
 )
+TFIDF = Recipe(
+    "tfidf",
+    "TF-IDF of character n-grams + logistic regression",
+    "classifier",
+    instruction=False,
+    rationale="none",
+    tune=False,
+)
+SETFIT = replace(
+    TFIDF, name="setfit", label="SetFit: sentence embeddings tuned on pairs + logistic regression"
+)
+STACK = replace(
+    TFIDF,
+    name="stack",
+    label="Stacking: logistic regression on instruct's probabilities and the large model's answer",
+    rationale="large",
+)
 
 NAMED: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         *(ICL, ICL_CONSTRAINED, FINE_TUNING, LORA, INSTRUCT, FIAT, DISTILLATION),
         *(ANSWER_HINT, RATIONALE_ONLY, SHUFFLED_HINT, OWN_RATIONALE, SMALL_ICL),
+        *(STACK, SETFIT, TFIDF),
     )
 }
 REMOVALS: dict[str, dict[str, Any]] = {  # in the order of the paper's Table 3

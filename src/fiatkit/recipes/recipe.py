@@ -92,6 +92,8 @@ class Recipe:
             return ()
         if self.in_context:
             return ("test",)
+        if self.answers == "classifier":
+            return ("dev", "test")
         return ("train",) if self.rationale == "target" else ("train", "dev", "test")
 
     @property
