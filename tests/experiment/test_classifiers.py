@@ -27,7 +27,7 @@ def sentence_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("setfit", reason="setfit is not installed: fiatkit[setfit]")
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
