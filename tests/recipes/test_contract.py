@@ -35,7 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "text": {"max_answer_tokens": 6, "metrics": ["exact_match"]},
 }
 RECIPES = [
-    *NAMED,
+    *(name for name, recipe in NAMED.items() if recipe.answers != "classifier"),
     *("fiat -instruction", "fiat -peft", "fiat -tuned_base", "fiat -rationale -instruction -peft"),
 ]
 ANSWERS = {
