@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from fiatkit.errors import DataError, EnvironmentProblem, StoreCorruptError, StoreLockedError
-from fiatkit.reasoning import RationaleStore, completion_key
-from fiatkit.records import Completion, Message, ModelIdentity, Request, Sampling, Usage
+from fiatkit.reasoning import RationaleStore, completion_key, stored_rationales
+from fiatkit.records import Completion, Message, ModelIdentity, Query, Request, Sampling, Usage
+from fiatkit.tasks import load_task
 
 IDENTITY = ModelIdentity("scripted", "", "s", "1")
 
@@ -171,3 +172,19 @@ def test_D01_a_full_disk_keeps_what_was_acknowledged(tmp_path: Path) -> None:
             assert store.verify() == []
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+def test_G01_a_store_that_was_killed_before_it_had_tables_holds_nothing(path: Path) -> None:
+    """As a kill between making the file and its tables leaves it: looking at it is no error."""
+    with RationaleStore(path):
+        pass
+    lock = Path(f"{path}.lock")
+    path.unlink()
+    lock.write_text("pid 1 on here\n")
+    path.touch()
+    task = load_task("sib200")
+    query = Query("q", {"text": "x"})
+    assert stored_rationales(task, IDENTITY, path, [query]) == {}
+    with RationaleStore(path) as store:
+        assert store.status()["completions"] == 0
+    assert stored_rationales(task, IDENTITY, path, [query]) == {}

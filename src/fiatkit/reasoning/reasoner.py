@@ -342,7 +342,7 @@ def stored_rationales(
     task: Task, identity: ModelIdentity, store: Path, queries: Sequence[Query]
 ) -> dict[str, Rationale]:
     """The rationales that a store holds already, by query id. Nothing is sent or written."""
-    if not store.is_file():
+    if not RationaleStore.is_begun(store):
         return {}
     found: dict[str, Rationale] = {}
     with RationaleStore.read_only(store) as opened:

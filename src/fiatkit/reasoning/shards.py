@@ -50,7 +50,7 @@ class Shard:
     def queries(self, reasoner: Reasoner, queries: Iterable[Query], whole: Path) -> Iterator[Query]:
         """Those of the queries that are this part's, less those that the store `whole` answers."""
         identity = reasoner.model.identity
-        known = RationaleStore.read_only(whole) if whole.is_file() else None
+        known = RationaleStore.read_only(whole) if RationaleStore.is_begun(whole) else None
         try:
             for query in queries:
                 key = completion_key(identity, rationale_request(reasoner.task, query))

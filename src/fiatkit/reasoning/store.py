@@ -95,6 +95,12 @@ class RationaleStore:
             raise
         OPEN.add(self)
 
+    @staticmethod
+    def is_begun(path: Path) -> bool:
+        """Whether there is anything to look at: a process that was killed before it made the tables
+        leaves an empty file, which the next one fills."""
+        return path.is_file() and path.stat().st_size > 0
+
     @classmethod
     def read_only(cls, path: Path) -> RationaleStore:
         """Open for looking, also while another process writes."""
