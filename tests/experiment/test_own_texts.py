@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tests.recipes.test_contract import config, write
+from tests.recipes.test_every_recipe import config, write
 
 from fiatkit.config import read_config
 from fiatkit.experiment import make_plan

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.recipes.test_contract import config, rows, write
+from tests.recipes.test_every_recipe import config, rows, write
 
 from fiatkit.api import compare
 from fiatkit.config import read_config
