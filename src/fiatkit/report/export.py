@@ -27,7 +27,7 @@ from fiatkit.report.text import (
     probability,
     tokens,
 )
-from fiatkit.report.words import cheaper, price, sentences
+from fiatkit.report.words import below_table, cheaper, price, sentences
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 
@@ -57,6 +57,7 @@ def markdown(run: Run) -> str:
         "Intervals resample whole groups; p is that of a paired permutation test by groups, "
         "corrected (Holm) for all comparisons. Calls, tokens and time as if nothing had come from "
         "the store.",
+        *_below(run),
         *_crossings(run),
         *_languages(run),
         _prices(run),
@@ -85,6 +86,11 @@ def _row(summary: Summary, found: Family, line: Line) -> list[str]:
         if one is not None and not line.is_floor:
             cells[-2:] = [estimated(one.difference, signed=True), probability(one.p_holm)]
     return [*cells, count(line.calls), spent, clock(line.seconds), str(sum(line.failed.values()))]
+
+
+def _below(run: Run) -> list[str]:
+    told = [f"- {_inert(sentence)}" for sentence in below_table(run)]
+    return ["\n".join(told)] if told else []
 
 
 def _crossings(run: Run) -> list[str]:
@@ -125,7 +131,14 @@ def _prices(run: Run) -> str:
         ]
         for line in found.lines
     )
-    told = [f"- {_inert(one.words)}." for one in found.break_even if one.unit == found.unit]
+    unit = "dollars" if found.unit == "dollars" else "time"
+    told = [
+        f"- {_inert(f'{one.a} and {one.b}, in {unit}: {one.words}')}."
+        for one in found.break_even
+        if one.unit == found.unit
+    ]
+    if told and unit == "time":
+        told.append("\nSeconds were measured once, on this machine.")
     return "\n\n".join(["## What it costs", _table(head, rows), "\n".join(told)]).rstrip()
 
 

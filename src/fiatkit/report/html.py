@@ -29,7 +29,15 @@ from fiatkit.report.run import Run
 from fiatkit.report.sample import WORDS, draw_rows
 from fiatkit.report.scatter import draw_gain, draw_price
 from fiatkit.report.summary import Line, Summary, summarise
-from fiatkit.report.words import cautions, cheaper, crossings, definition, findings, price
+from fiatkit.report.words import (
+    below_table,
+    cautions,
+    cheaper,
+    crossings,
+    definition,
+    findings,
+    price,
+)
 
 TEMPLATES = Path(__file__).with_name("templates")
 SHADES = 9
@@ -116,6 +124,7 @@ def _recipes(run: Run, summary: Summary) -> dict[str, Any]:
         "tellable": _tellable(found, largest),
         "mcnemar": next((reason for reason, _ in reasons.most_common(1)), ""),
         "definition": definition(summary),
+        "below_table": below_table(run),
         "strips": {line.name: strip(summary.lines, line) for line in summary.lines},
         "strip_width": STRIP,
         "scale": bounds(summary.lines),
@@ -167,7 +176,7 @@ def _languages(found: Languages, block: Block) -> dict[str, Any]:
 def _price(found: Prices, block: Block) -> dict[str, Any]:
     names = [line.name for line in block.lines]
     lines = [line for line in found.lines if line.name in names]
-    told = [one for one in found.break_even if one.unit == found.unit and one.outcome == "from"]
+    told = [x for x in found.break_even if x.unit == found.unit and x.outcome != "unknown"]
     return {
         "prices": found,
         "price_lines": sorted(lines, key=lambda line: names.index(line.name)),
@@ -244,6 +253,7 @@ def _environment() -> jinja2.Environment:
         "tokens": text.tokens,
         "clock": text.clock,
         "plain": _shown,
+        "whole": text.plain,
         "language": _language,
         "status": lambda status: status.replace(":", ": ").replace("_", " "),
         "moment": lambda value: _MOMENT.sub(r"\1 \2", value),

@@ -54,6 +54,14 @@ class PlannedCell(_Stored):
     folder: str
 
 
+class NotRun(_Stored):
+    """A recipe that was asked for and has no cells."""
+
+    recipe: str
+    label: str = ""
+    reason: str
+
+
 class RunInfo(_Stored):
     """run.json."""
 
@@ -63,6 +71,7 @@ class RunInfo(_Stored):
     config: dict[str, Any]
     fingerprints: dict[str, str] = {}
     cells: list[PlannedCell] | None = None
+    not_run: list[NotRun] = []
     data: DataInfo
     models: dict[str, dict[str, Any] | None]
     fiatkit: str
@@ -196,7 +205,8 @@ class CellResult:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run folder. `planned` counts the cells that the run is made of."""
+    """A run folder. `planned` counts the cells that the run is made of, without those of outside
+    systems."""
 
     folder: Path
     info: RunInfo

@@ -49,14 +49,23 @@ def _is_number(text: str) -> bool:
 
 
 def write_csv(run: Run, path: Path) -> None:
-    """Write the table of recipes: one line for each recipe and size, numbers unrounded."""
+    """Write the table of recipes: one line for each recipe and size, numbers unrounded; a recipe
+    that was not run has a line with the reason alone."""
     summary, found = summarise(run), family(run)
     paid = {(line.recipe, line.size): line for line in prices(run).lines}
-    lines = [
-        [*_line(summary, line), *_compared(found, line), *_paid(paid.get((line.recipe, line.size)))]
+    head = [*_head(summary), *(f"{found.reference}_{name}" for name in COMPARED), *PAID, "not_run"]
+    lines: list[list[Cell]] = [
+        [
+            *_line(summary, line),
+            *_compared(found, line),
+            *_paid(paid.get((line.recipe, line.size))),
+            None,
+        ]
         for line in summary.lines
     ]
-    head = [*_head(summary), *(f"{found.reference}_{name}" for name in COMPARED), *PAID]
+    lines += [
+        [one.recipe, one.label, *[None] * (len(head) - 3), one.reason] for one in run.info.not_run
+    ]
     _write(path, [head, *lines])
 
 

@@ -24,6 +24,7 @@ class Line:
 
     Calls, tokens and seconds are those of one seed, as if nothing had come from the store; they
     are None for an outside system, whose cost nobody knows.
+    `train_groups` is the mean over the seeds, rounded.
     `constant` holds, for each seed at which every row got the same answer, this answer.
     """
 
@@ -65,7 +66,11 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All lines of a run, floors first, and what its metric is called."""
+    """All lines of a run, floors first, and what its metric is called.
+
+    `not_run` says of recipes that were asked for why they have no line. `finished` and `planned`
+    count the run's own cells, without those of outside systems.
+    """
 
     title: str
     metric: str
@@ -80,6 +85,7 @@ class Summary:
     rivals: list[str]
     finished: int
     planned: int
+    not_run: dict[str, str]
 
     @property
     def largest(self) -> list[Line]:
@@ -115,8 +121,9 @@ def summarise(run: Run) -> Summary:
         lines=lines,
         lead=None,
         rivals=[name for name in RIVALS if any(line.recipe == name for line in lines)],
-        finished=len(run.cells),
+        finished=sum(not cell.record.is_outside for cell in run.cells),
         planned=run.planned,
+        not_run={one.recipe: one.reason for one in run.info.not_run},
     )
     lead = _lead(run, summary.largest, found)
     return Summary(**{name: getattr(summary, name) for name in Summary.__slots__} | {"lead": lead})
@@ -157,7 +164,7 @@ def _line(run: Run, cells: Sequence[CellResult], everything: Cells) -> Line:
         label=first.label,
         is_floor=first.is_floor,
         size=first.size,
-        train_groups=first.train_groups,
+        train_groups=_total([r.train_groups for r in records]),
         seeds=len(cells),
         score=score,
         low=own.low,

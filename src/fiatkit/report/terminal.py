@@ -14,7 +14,7 @@ from rich.text import Text
 from fiatkit.report.run import Run
 from fiatkit.report.summary import Line, Summary, summarise
 from fiatkit.report.text import clock, count, number, one_line, signed, tokens
-from fiatkit.report.words import definition, verdict
+from fiatkit.report.words import below_table, definition, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,9 @@ class _Column:
 
 
 def terminal_table(run: Run) -> Group:
-    """The summary as a table, the verdict in words under it."""
-    return Group(_Fitting(summarise(run)), Text(verdict(run)))
+    """The summary as a table, under it what it leaves out, and the verdict in words."""
+    below = [Text(sentence) for sentence in below_table(run)]
+    return Group(_Fitting(summarise(run)), *below, Text(verdict(run)))
 
 
 class _Fitting:

@@ -77,6 +77,22 @@ def definition(summary: Summary) -> list[str]:
     return told
 
 
+def below_table(run: Run) -> list[str]:
+    """What belongs to the table of recipes and is no line of it: recipes that were not run, with
+    the reason, and tuned models that were no better than the baseline on the dev rows."""
+    told = [
+        f"{one_line(name)}: not run: {one_line(why)}."
+        for name, why in summarise(run).not_run.items()
+    ]
+    weak = [
+        f"{one_line(cell.name)}: {one_line(note)}."
+        for cell in run.cells
+        for note in cell.record.notes
+        if note.startswith("no better than the baseline")
+    ]
+    return told + weak
+
+
 def crossings(run: Run) -> str:
     """From how many rows on FIAT, or what stands for it, is ahead of what it is held against."""
     wanted = ("instruct", "icl", "icl_constrained", "lora")
@@ -203,23 +219,40 @@ def _interval(found: Comparison, first: str) -> str:
 
 
 def _floors(summary: Summary) -> list[str]:
-    floors = [line for line in summary.lines if line.is_floor and line.score is not None]
-    highest = max(floors, key=lambda line: line.score or 0.0, default=None)
-    best = summary.lead.best if summary.lead else None
-    if highest is None or best is None or (best.score or 0.0) > (highest.score or 0.0):
+    """Recipes at the largest size that do not score above the highest floor there."""
+    known = {line.name: line.score for line in summary.largest if line.score is not None}
+    size = max((line.size or 0 for line in summary.largest), default=0)
+    floors = {
+        line.recipe: line.score
+        for line in summary.lines
+        if line.is_floor and line.score is not None and line.size in (None, size)
+    }
+    if not floors or not known:
         return []
-    return [f"No recipe is above the floor {highest.recipe} ({highest.score:.1f})."]
+    highest = max(floors, key=lambda name: floors[name])
+    told = f"the floor {highest} ({floors[highest]:.1f})"
+    if max(known.values()) <= floors[highest]:
+        return [f"No recipe is above {told}."]
+    below = [
+        f"{line.recipe} ({line.score:.1f})"
+        for line in summary.largest
+        if line.score is not None and line.score <= floors[highest]
+    ]
+    return [f"Not above {told}: {', '.join(below)}."] if below else []
 
 
 def _constant(summary: Summary) -> list[str]:
     """Recipes that gave all rows the same answer, and so say nothing of the rows."""
-    told = []
+    told = {}
     for line in summary.largest:
         if line.constant:
             answers = ", ".join(f'"{one_line(answer)}"' for answer in dict.fromkeys(line.constant))
             some = "" if line.seeds == 1 else f" at {len(line.constant)} of {line.seeds} seeds"
-            told.append(f"{line.recipe} gave all rows the same answer, {answers}{some}.")
-    return told
+            told[line.recipe] = answers + some
+    if len(told) == 1:
+        return [f"{name} gave all rows the same answer, {said}." for name, said in told.items()]
+    each = ", ".join(f"{name} ({said})" for name, said in told.items())
+    return [f"Recipes that gave all rows the same answer: {each}."] if told else []
 
 
 def _undefined(summary: Summary) -> list[str]:
@@ -231,13 +264,14 @@ def _undefined(summary: Summary) -> list[str]:
 
 def _failures(summary: Summary) -> list[str]:
     """Recipes of which a twentieth of the rows or more failed."""
-    told, some = [], []
+    whole, some = [], []
     for line in summary.largest:
         count, rows = sum(line.failed.values()), summary.test_rows * line.seeds
         if count == rows:
-            told.append(f"Every row of {line.recipe} failed.")
+            whole.append(line.recipe)
         elif count * 20 >= rows:
             some.append(f"{line.recipe} {count} of {rows}")
+    told = [f"Every row of {', '.join(whole)} failed."] if whole else []
     if some:
         told.append(f"Rows that failed and count as wrong: {', '.join(some)}.")
     return told

@@ -34,7 +34,8 @@
     });
     more.hidden = shown === total;
     more.textContent = `Show ${Math.min(PAGE, total - shown)} more`;
-    found.textContent = total === 0 ? "No row of the sample fits." : `${shown} of ${total} rows that fit, of ${rows.length} in the sample.`;
+    const of = `${rows.length} ${found.dataset.of}`;
+    found.textContent = total === 0 ? "No row fits." : total < rows.length ? `${shown} of ${total} rows that fit, of ${of}.` : shown < total ? `${shown} of all ${of}.` : `All ${of}.`;
     return shown;
   };
   const again = () => { limit = PAGE; show(); };
