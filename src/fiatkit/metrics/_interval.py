@@ -80,11 +80,14 @@ def _factor(spread: _Spread, groups: Groups) -> float:
     return float(own * math.sqrt(groups.count / groups.freedom * (1 + share)))
 
 
-def tellable(points: np.ndarray, table: np.ndarray, groups: Groups) -> float | None:
+def tellable(
+    points: np.ndarray, table: np.ndarray, groups: Groups, comparisons: int = 1
+) -> float | None:
     """The smallest true difference that a two-sided test at 5 % finds with a power of 80 %.
 
-    (t(0.975) + t(0.8)) x the standard error of the paired difference, from the spread of its
-    resamples and seeds. Takes what `estimate` takes. None where there is no spread to judge by.
+    (t(1 - 0.025 / m) + t(0.8)) x the standard error of the paired difference, from the spread of
+    its resamples and seeds; m is the number of comparisons corrected for (Bonferroni: the most
+    that Holm asks). Takes what `estimate` takes. None where there is no spread to judge by.
     """
     from scipy import special
 
@@ -96,9 +99,8 @@ def tellable(points: np.ndarray, table: np.ndarray, groups: Groups) -> float | N
     error, freedom = math.sqrt(spread.groups + spread.seeds), spread.freedom
     if error == 0:
         return None
-    return float(
-        (special.stdtrit(freedom, (1 + LEVEL) / 2) + special.stdtrit(freedom, POWER)) * error
-    )
+    wide = special.stdtrit(freedom, 1 - (1 - LEVEL) / 2 / comparisons)
+    return float((wide + special.stdtrit(freedom, POWER)) * error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,9 +89,10 @@ class Resampled:
         table = self.language_table[:, ours, place] - self.language_table[:, theirs, place]
         return _of_difference(points, table, self.groups)
 
-    def tellable(self, a: Sequence[int], b: Sequence[int]) -> float | None:
-        """The smallest difference of A and B that these rows can tell (80 % power, 5 %)."""
-        return tellable(*self._paired(a, b), self.groups)
+    def tellable(self, a: Sequence[int], b: Sequence[int], comparisons: int = 1) -> float | None:
+        """The smallest difference of A and B that these rows can tell (80 % power, 5 % over so many
+        comparisons)."""
+        return tellable(*self._paired(a, b), self.groups, comparisons)
 
     def _paired(self, a: Sequence[int], b: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         ours, theirs = list(a), list(b)

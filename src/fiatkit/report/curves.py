@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from fiatkit import metrics
 from fiatkit.metrics import Estimate
 from fiatkit.report.evidence import Evidence, Key, Pair, evidence, reference
+from fiatkit.report.family import family
 from fiatkit.report.run import Run
 
 Outcome = Literal["crosses", "none in the range", "not distinguishable"]
@@ -46,15 +47,16 @@ class Crossover:
 
     Attributes:
         a: the reference; `b` the other recipe.
-        outcome: "crosses": at the smallest size one of the two is distinguishably ahead, at the
-            largest the other; "none in the range": one is, at every size; else "not
+        outcome: "crosses": at the smallest size one of the two is ahead by the corrected test, at
+            the largest the other; "none in the range": one is, at every size; else "not
             distinguishable".
-        ahead: who is ahead at the largest size.
+        ahead: whose score is higher at the largest size.
         rows: training rows at the crossing of the observed curves, interpolated on log rows, with
             its 95 % interval from the joint resamples. None where they do not cross; an end of
             the interval is None where it lies outside the range of sizes.
         groups: distinct training groups there.
         share: the share of resamples in which `ahead` overtakes within the range.
+        told: the sizes at which either is ahead by the corrected test.
     """
 
     a: str
@@ -64,21 +66,26 @@ class Crossover:
     rows: Estimate
     groups: float | None
     share: float | None
+    told: list[int] = field(default_factory=list)
 
     @property
     def words(self) -> str:
-        """What is known, in words."""
+        """What is known, in words; "ahead" means better by the corrected test."""
+        other = self.b if self.ahead == self.a else self.a
         if self.outcome == "none in the range":
-            other = self.b if self.ahead == self.a else self.a
             return f"{self.ahead} is ahead of {other} at every size"
         if self.outcome == "not distinguishable" or self.rows.value is None:
-            return f"{self.a} and {self.b}: no crossing can be told"
+            sizes = " and ".join(f"{size:,}" for size in self.told)
+            apart = (
+                f"distinguishable on {sizes} rows only" if sizes else "at no size distinguishable"
+            )
+            return f"{self.a} and {self.b}: {apart}; no crossing can be told"
         ends = [
             "below the range" if self.rows.low is None else f"{self.rows.low:,.0f}",
             "above the range" if self.rows.high is None else f"{self.rows.high:,.0f}",
         ]
         return (
-            f"{self.ahead} is ahead from about {self.rows.value:,.0f} rows on "
+            f"{self.ahead} overtakes {other} at about {self.rows.value:,.0f} rows "
             f"(95 % {ends[0]} to {ends[1]})"
         )
 
@@ -125,7 +132,7 @@ def crossover(run: Run, a: str, b: str) -> Crossover | None:
     where = float(overtakes(logs, sign * values[None])[0])
     drawn = overtakes(logs, sign * table[np.isfinite(table).all(axis=1)])
     rows, share = _rows(where, drawn)
-    sides = [math.copysign(1.0, d.value or 0.0) if d.excludes_zero else 0.0 for d in each]
+    sides = _sides(run, a, b, sizes)
     return Crossover(
         a,
         b,
@@ -134,6 +141,7 @@ def crossover(run: Run, a: str, b: str) -> Crossover | None:
         rows,
         _groups(found, a, sizes, rows.value),
         share,
+        [size for size, side in zip(sizes, sides, strict=True) if side],
     )
 
 
@@ -167,8 +175,17 @@ def _rows(where: float, drawn: np.ndarray) -> tuple[Estimate, float | None]:
     return Estimate(math.exp(where), *ends), share
 
 
-def _outcome(sides: Sequence[float]) -> Outcome:
-    """What is told from who is distinguishably ahead at each size: 1, -1, or 0 for nobody."""
+def _sides(run: Run, a: str, b: str, sizes: Sequence[int]) -> list[int]:
+    """Who is better at each size by the corrected tests: 1 for A, -1 for B, 0 for nobody."""
+    usual = family(run)
+    tested = usual if usual.reference == a else family(run, a)
+    places = {"A better": 1, "B better": -1}
+    found = [tested.of(b, size) for size in sizes]
+    return [0 if one is None else places.get(one.verdict, 0) for one in found]
+
+
+def _outcome(sides: Sequence[int]) -> Outcome:
+    """What is told from who is ahead at each size: 1, -1, or 0 for nobody."""
     if all(sides) and len(set(sides)) == 1:
         return "none in the range"
     if sides[0] * sides[-1] < 0:

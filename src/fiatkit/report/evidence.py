@@ -21,6 +21,7 @@ from fiatkit.report.run import CellResult, Run
 UNKNOWN = Estimate(None)
 Key = tuple[str, int | None]
 REFERENCES = ("fiat", "instruct")
+LEAST_DIFFERING = 5  # groups; the spread of fewer says nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,10 +79,30 @@ class Evidence:
         found = self._both(pair)
         return UNKNOWN if found is None else found[0].difference(*found[1:])
 
-    def tellable(self, pair: Pair) -> float | None:
-        """The smallest difference of the two that the test rows can tell."""
+    def tellable(self, pair: Pair, comparisons: int) -> float | None:
+        """The smallest difference of the two that the test rows can tell, corrected for so many
+        comparisons; None where too few groups differ to judge by."""
         found = self._both(pair)
-        return None if found is None else found[0].tellable(*found[1:])
+        if found is None or self.differing(pair) < LEAST_DIFFERING:
+            return None
+        return found[0].tellable(*found[1:], comparisons)
+
+    def differing(self, pair: Pair) -> int:
+        """How many test groups add to the difference of the two; where the metric is no mean of
+        row values, how many have other answers."""
+        added = self.added(pair)
+        if added is not None:
+            return int((np.abs(added) > 1e-12).sum())
+        most = max(len(pair.a), len(pair.b))
+        ours, theirs = (side * (most // len(side)) for side in (pair.a, pair.b))
+        return len(
+            {
+                row.group
+                for one, other in zip(ours, theirs, strict=True)
+                for row in self.run.rows
+                if _given(one, row.id) != _given(other, row.id)
+            }
+        )
 
     def resampled(self, pair: Pair) -> tuple[Resampled, list[int], list[int]] | None:
         """The table and the two sides' columns; None where a cell could not be scored."""
@@ -148,6 +169,11 @@ def _problems(run: Run) -> Iterator[tuple[str, str]]:
             metrics.corpus(run.primary, run.scored(cell), run.labels)
         except DataError as error:
             yield cell.name, str(error)
+
+
+def _given(cell: CellResult, row: str) -> tuple[object, ...]:
+    given = cell.predictions[row]
+    return given.status, given.answer, given.probabilities
 
 
 def _unseeded(cells: Sequence[CellResult]) -> bool:

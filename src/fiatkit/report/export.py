@@ -55,8 +55,10 @@ def markdown(run: Run) -> str:
         _inert(" ".join(filter(None, [*sentences(run), price(run), cheaper(run)]))),
         _recipes(summary, family(run)),
         "Intervals resample whole groups; p is that of a paired permutation test by groups, "
-        "corrected (Holm) for all comparisons. Calls, tokens and time as if nothing had come from "
-        "the store.",
+        "corrected (Holm) for all comparisons. A recipe is better where this p is at most 0.05 and "
+        "the interval of the difference, which has the spread of the seeds, excludes zero; what is "
+        "not tuned is compared at the largest size. Calls, tokens and time as if nothing had come "
+        "from the store.",
         *_below(run),
         *_crossings(run),
         *_languages(run),
@@ -68,7 +70,7 @@ def markdown(run: Run) -> str:
 def _recipes(summary: Summary, found: Family) -> str:
     head = ["recipe", "rows", f"{summary.metric_label} [95 %]", *summary.other_labels.values()]
     if found.comparisons:
-        head += [f"{found.reference} is ahead by", "p, corrected"]
+        head += [f"{found.reference} is ahead by", "p, corrected", "finding"]
     head += ["calls", "tokens in / out", "time", "failed"]
     return _table(head, (_row(summary, found, line) for line in summary.lines))
 
@@ -82,9 +84,10 @@ def _row(summary: Summary, found: Family, line: Line) -> list[str]:
     cells += [number(line.others[other]) for other in summary.other_labels]
     if found.comparisons:
         one = found.of(line.recipe, line.size)
-        cells += ["-", "-"]
+        cells += ["-", "-", "-"]
         if one is not None and not line.is_floor:
-            cells[-2:] = [estimated(one.difference, signed=True), probability(one.p_holm)]
+            ahead = estimated(one.difference, signed=True)
+            cells[-3:] = [ahead, probability(one.p_holm), one.finding]
     return [*cells, count(line.calls), spent, clock(line.seconds), str(sum(line.failed.values()))]
 
 

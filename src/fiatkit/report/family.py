@@ -33,7 +33,8 @@ class Comparison:
         p_holm: its p-value, corrected for the number of comparisons of the family.
         mcnemar: McNemar's exact test; its `reason` says why where there is none.
         tellable: the smallest true difference that these test rows and seeds find in 8 of 10
-            such comparisons; None where there is nothing to judge by.
+            such comparisons, corrected for the whole family (Bonferroni, the most that Holm asks);
+            None where nothing can be told, or where fewer than 5 groups differ.
         verdict: who is better. Only where `p_holm` is at most 0.05 and the interval excludes
             zero is one of them.
     """
@@ -54,6 +55,22 @@ class Comparison:
     def names(self) -> tuple[str, str]:
         """Both with their training rows, in words."""
         return name_of((self.a, self.a_size)), name_of((self.b, self.b_size))
+
+    @property
+    def size(self) -> int | None:
+        """The training rows of the one that is tuned, or of both."""
+        return self.b_size if self.a_size is None else self.a_size
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether one of the two is better: by p, corrected, and by the interval."""
+        return self.verdict in ("A better", "B better")
+
+    @property
+    def finding(self) -> str:
+        """The verdict in a few words, for a cell of a table."""
+        better = {"A better": self.a, "B better": self.b}.get(self.verdict)
+        return f"{better} is better" if better else self.verdict
 
     @property
     def words(self) -> str:
@@ -84,9 +101,9 @@ class Family:
     comparisons: list[Comparison]
 
     def of(self, recipe: str, size: int | None = None) -> Comparison | None:
-        """The comparison with a recipe, at the reference's size; default: at its largest."""
-        found = [c for c in self.comparisons if c.b == recipe and size in (None, c.a_size)]
-        return max(found, key=lambda c: c.a_size or 0, default=None)
+        """The comparison with a recipe at a size; default: at the largest."""
+        found = [c for c in self.comparisons if c.b == recipe and size in (None, c.size)]
+        return max(found, key=lambda c: c.size or 0, default=None)
 
 
 @functools.lru_cache(maxsize=4)
@@ -99,6 +116,8 @@ def family(run: Run, against: str | None = None) -> Family:
     tests = _tests(found, [pair for _, _, pair in sound])
     adjusted = metrics.holm([test.p if test else None for test in tests])
     groups = len({row.group for row in run.rows})
+    least = min(1.0, len(sound) * max(2.0 ** (1 - groups), 1e-4)) if sound else None
+    hopeless = least is not None and least > LEVEL
     return Family(
         reference=chosen,
         metric=run.primary,
@@ -106,9 +125,11 @@ def family(run: Run, against: str | None = None) -> Family:
         level=LEVEL,
         rows=len(run.rows),
         groups=groups,
-        least_p=min(1.0, len(sound) * max(2.0 ** (1 - groups), 1e-4)) if sound else None,
+        least_p=least,
         comparisons=[
-            _comparison(found, a, b, pair, test, p)
+            _comparison(
+                found, a, b, pair, test, p, None if hopeless else found.tellable(pair, len(sound))
+            )
             for (a, b, pair), test, p in zip(sound, tests, adjusted, strict=True)
         ],
     )
@@ -150,7 +171,13 @@ def _pairs(found: Evidence, chosen: str) -> Iterator[tuple[Key, Key, Pair]]:
 
 
 def _comparison(
-    found: Evidence, a: Key, b: Key, pair: Pair, test: Permutation | None, p: float | None
+    found: Evidence,
+    a: Key,
+    b: Key,
+    pair: Pair,
+    test: Permutation | None,
+    p: float | None,
+    tellable: float | None,
 ) -> Comparison:
     difference = found.difference(pair)
     return Comparison(
@@ -163,7 +190,7 @@ def _comparison(
         test=test,
         p_holm=p,
         mcnemar=metrics.mcnemar(found.run.primary, found.rows(pair.a), found.rows(pair.b)),
-        tellable=found.tellable(pair),
+        tellable=tellable,
         verdict=_verdict(difference, p),
     )
 

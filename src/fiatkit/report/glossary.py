@@ -40,8 +40,9 @@ GLOSSARY = (
     (
         "interval",
         "95 % interval",
-        "The range in which the score would fall for most other samples of test rows as large as "
-        "this one. The wider, the less this test can tell.",
+        "Were the comparison repeated with other test rows and, where there are several, other "
+        "seeds, 95 % of such intervals would hold the true score. The wider, the less this test "
+        "can tell.",
     ),
     (
         "paired",
@@ -53,7 +54,9 @@ GLOSSARY = (
         "distinguishable",
         "not distinguishable",
         "The difference may as well be chance: either recipe may be the better one. It does not "
-        "mean that they are equal.",
+        "mean that they are equal. One is found better only if both hold: p, corrected, is at most "
+        "0.05, and the interval of the difference excludes zero. A small p alone is not enough, "
+        "since p is about these tunings and the interval also about other seeds.",
     ),
     (
         "p",
@@ -77,7 +80,8 @@ GLOSSARY = (
         "tellable",
         "what could be told",
         "The smallest true difference that a test of this many rows and seeds finds in 8 of 10 "
-        "cases. Smaller ones need more test rows.",
+        "cases, after the correction for the number of comparisons. Smaller ones need more test "
+        "rows. A dash: too few rows differ to say.",
     ),
     (
         "crossover",

@@ -102,18 +102,9 @@ def _verdict(run: Run) -> dict[str, Any]:
 
 def _recipes(run: Run, summary: Summary) -> dict[str, Any]:
     found = family(run)
-    places = {(one.b, one.a_size, one.b_size): one for one in found.comparisons}
-    largest = max((one.a_size or 0 for one in found.comparisons), default=0)
 
-    def versus(line: Line) -> Comparison | None:
-        return next(
-            (
-                places[key]
-                for key in ((line.recipe, line.size, line.size), (line.recipe, largest, line.size))
-                if key in places
-            ),
-            None,
-        )
+    def versus(line: Line, block: Block) -> Comparison | None:
+        return found.of(line.recipe, block.size)
 
     reasons = Counter(c.mcnemar.reason for c in found.comparisons if c.mcnemar.p is None)
     paid = {(line.recipe, line.size): line.serving for line in prices(run).lines}
@@ -121,7 +112,7 @@ def _recipes(run: Run, summary: Summary) -> dict[str, Any]:
         "used": lambda line: paid.get((line.recipe, line.size)),
         "family": found,
         "versus": versus,
-        "tellable": _tellable(found, largest),
+        "tellable": _tellable(found),
         "mcnemar": next((reason for reason, _ in reasons.most_common(1)), ""),
         "definition": definition(summary),
         "below_table": below_table(run),
@@ -131,19 +122,25 @@ def _recipes(run: Run, summary: Summary) -> dict[str, Any]:
     }
 
 
-def _tellable(found: Family, size: int) -> str:
-    """What the test rows could have told, in a sentence."""
+def _tellable(found: Family) -> str:
+    """What the test rows could have told at the largest size, in a sentence."""
+    size = max((one.size or 0 for one in found.comparisons), default=0)
     known = sorted(
         one.tellable
         for one in found.comparisons
-        if one.tellable is not None and (one.a_size or 0) == size
+        if one.tellable is not None and (one.size or 0) == size
     )
     if not known:
         return ""
-    span = f"{known[0]:.1f}" if len(known) == 1 else f"{known[0]:.1f} to {known[-1]:.1f}"
+    least, most = f"{known[0]:.1f}", f"{known[-1]:.1f}"
+    span = f"{least} points" if least == most else f"{least} to {most} points"
+    if least != most:
+        span += ", depending on the recipe,"
+    count = len(found.comparisons)
+    corrected = f" after the correction for {count} comparisons" if count > 1 else ""
     return (
-        f"What these test rows could tell: a true difference of {span} points, depending on the "
-        "recipe, would be found in 8 of 10 such comparisons; smaller ones mostly not."
+        f"What these test rows could tell: a true difference of {span} would be found in 8 of 10 "
+        f"such comparisons{corrected}; smaller ones mostly not."
     )
 
 

@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from fiatkit.report.family import Family, family
 from fiatkit.report.run import Run
 from fiatkit.report.summary import Line, Summary, summarise
 from fiatkit.report.text import clock, count, number, one_line, signed, tokens
@@ -28,18 +29,19 @@ class _Column:
 def terminal_table(run: Run) -> Group:
     """The summary as a table, under it what it leaves out, and the verdict in words."""
     below = [Text(sentence) for sentence in below_table(run)]
-    return Group(_Fitting(summarise(run)), *below, Text(verdict(run)))
+    return Group(_Fitting(summarise(run), family(run)), *below, Text(verdict(run)))
 
 
 class _Fitting:
     """One table where it fits, else two or three narrower ones, else a block of lines a recipe."""
 
-    def __init__(self, summary: Summary) -> None:
-        self._summary = summary
-        self._scores, self._versus, self._price = _columns(summary)
+    def __init__(self, summary: Summary, found: Family) -> None:
+        self._summary, self._family = summary, found
+        self._scores, self._versus, self._price = _columns(summary, found)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        title, caption = Text(_title(self._summary)), Text(_caption(self._summary), style="dim")
+        title = Text(_title(self._summary))
+        caption = Text(_caption(self._summary, self._family), style="dim")
         shapes = [
             [[*self._scores, *self._versus, *self._price]],
             [[*self._scores, *self._versus], self._price],
@@ -69,10 +71,10 @@ class _Fitting:
                     yield Text(f"  {column.title}: {text}")
 
 
-def _columns(summary: Summary) -> tuple[list[_Column], list[_Column], list[_Column]]:
+def _columns(summary: Summary, found: Family) -> tuple[list[_Column], list[_Column], list[_Column]]:
     scores = [_Column(f"{summary.metric_label} [95 %]", scored)]
     scores += [_other(name, label) for name, label in summary.other_labels.items()]
-    versus = [_versus(rival) for rival in ("instruct", "icl")]
+    versus = [_versus(rival, found) for rival in ("instruct", "icl")]
     price = [
         _Column("calls", lambda line: count(line.calls)),
         _Column(
@@ -89,8 +91,15 @@ def _other(name: str, label: str) -> _Column:
     return _Column(label, lambda line: number(line.others[name]))
 
 
-def _versus(rival: str) -> _Column:
-    return _Column(f"vs {rival}", lambda line: signed(line.differences.get(rival)))
+def _versus(rival: str, found: Family) -> _Column:
+    """The difference to a rival; a star where the family of tests finds one of the two better."""
+
+    def told(line: Line) -> str:
+        pair = {line.recipe, rival} - {found.reference}
+        one = found.of(pair.pop(), line.size) if len(pair) == 1 else None
+        return signed(line.differences.get(rival), one is not None and one.distinguishable)
+
+    return _Column(f"vs {rival}", told)
 
 
 def _table(summary: Summary, columns: Sequence[_Column]) -> Table:
@@ -147,13 +156,17 @@ def _title(summary: Summary) -> str:
     return f"{one_line(summary.title)}: {rows}"
 
 
-def _caption(summary: Summary) -> str:
+def _caption(summary: Summary, found: Family) -> str:
     told = [f"Unfinished: {summary.finished} of {summary.planned} cells."]
     if summary.finished == summary.planned:
         told.clear()
     told += definition(summary)
-    told.append("Intervals and differences resample whole groups; * zero lies outside.")
-    told.append("The words below correct for the number of comparisons.")
+    told.append("Intervals and differences resample whole groups.")
+    if found.comparisons:
+        told.append(
+            f"* better by the test of {found.reference} against every other recipe: p, corrected "
+            "for the number of comparisons, is at most 0.05, and the interval excludes zero."
+        )
     if any(line.is_floor for line in summary.lines):
         told.append("(In brackets): floors, which cost nothing.")
     if any(line.seeds > 1 for line in summary.lines):

@@ -33,11 +33,11 @@ def estimated(found: Estimate, *, signed: bool = False) -> str:
     return f"{told} [{form.format(found.low)}, {form.format(found.high)}]"
 
 
-def signed(found: Difference | None) -> str:
-    """A difference with its interval; a star where zero lies outside."""
+def signed(found: Difference | None, sure: bool) -> str:
+    """A difference with its interval; a star where it is sure."""
     if found is None:
         return "-"
-    star = "*" if found.distinguishable else ""
+    star = "*" if sure else ""
     return f"{found.value:+.1f}{star} [{found.low:+.1f}, {found.high:+.1f}]"
 
 

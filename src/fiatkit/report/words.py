@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fiatkit.report.curves import Crossover, curves
+from fiatkit.report.curves import curves
 from fiatkit.report.family import Comparison, Family, family
 from fiatkit.report.price import PER, PriceLine, prices
 from fiatkit.report.run import Run
@@ -94,14 +94,10 @@ def below_table(run: Run) -> list[str]:
 
 
 def crossings(run: Run) -> str:
-    """From how many rows on FIAT, or what stands for it, is ahead of what it is held against."""
+    """At how many rows FIAT, or what stands for it, and what it is held against change places."""
     wanted = ("instruct", "icl", "icl_constrained", "lora")
     found = [c for c in curves(run).crossovers if c.outcome == "crosses" and c.b in wanted]
-    return " ".join(f"{c.words[0].upper()}{c.words[1:]}, against {_other(c)}." for c in found)
-
-
-def _other(found: Crossover) -> str:
-    return found.b if found.ahead == found.a else found.a
+    return " ".join(f"{c.words[0].upper()}{c.words[1:]}." for c in found)
 
 
 def price(run: Run) -> str:
