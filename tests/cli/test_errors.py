@@ -124,6 +124,12 @@ def test_I08_an_encoding_is_named_on_the_command_line(folder: Path) -> None:
     done = run(folder, *words, "--encoding", "cp1252")
     assert done.returncode == 0, done.stderr
     assert "50.0" in done.stdout
+    assert "no label" not in done.stdout
+    (folder / "p.jsonl").write_text(
+        '{"id": "gold.csv:2", "answer": "[A]"}\n{"id": "gold.csv:3", "answer": "b"}\n'
+    )
+    told = run(folder, *words, "--encoding", "cp1252").stdout
+    assert '1 answer, "[A]", is no label of the task; it counts as wrong.' in told
     (folder / "mail.csv").write_bytes(ROWS.replace("text number", "grüße").encode("cp1252"))
     assert run(folder, "init", "mail.csv", "--out", "x", "--encoding", "cp1252").returncode == 0
     plan = make_plan(read_config(folder / "x" / "run.yaml"))

@@ -85,6 +85,18 @@ def test_an_outside_system_is_no_planned_cell(tmp_path: Path) -> None:
     assert any(line.is_outside for line in summary.lines)
 
 
+def test_answers_of_an_outside_system_that_are_no_label_are_counted(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run")
+    file = tmp_path / "theirs.jsonl"
+    rows = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+    answers = ["Travel!"] * 7 + ["travel"]
+    lines = zip(rows, answers, strict=True)
+    file.write_text("".join(f'{{"id": "{row["id"]}", "answer": "{a}"}}\n' for row, a in lines))
+    told = cautions(load_run(folder, {"theirs": file}))
+    words = 'theirs: 7 answers are no label of the task, e.g. "Travel!"; they count as wrong.'
+    assert words in told
+
+
 def test_the_settings_are_whole_however_long(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "run")
     sources = [f"data/files of “Überblick” number {i}.jsonl" for i in range(200)]

@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fiatkit.recipes.listing import Listed
 
-HEAD = {
-    "name": "name",
+WIDTH = 80
+INDENT = "    "
+DETAILS = {
     "answers": "answers",
     "base": "base",
     "tuning": "tuning",
     "instruction": "instruction",
     "rationale": "rationale",
-    "calls": "large calls a row: train / serve",
+    "calls": "calls a row",
     "paper": "in the paper",
-    "what": "what it is",
 }
+HEAD = (
+    "Each recipe, and under it what it has: who answers, on which base, how that is tuned, what it "
+    "reads, how often the large model is called for a row in training / in serving, and where the "
+    "paper has it. What it has not is left out."
+)
 
 
 def recipe_lines(run_file: Path | None) -> list[str]:
-    """A head and a line for each recipe; with a run file, also whether it can be run there."""
+    """A head, and for each recipe its name, what it is and, indented, what it has, all within 80
+    columns; with a run file, also whether it can be run there."""
     from fiatkit.recipes.listing import listed
 
     found = listed()
-    names = list(HEAD)
-    table = [list(HEAD.values()), *([str(getattr(r, n)) for n in names] for r in found)]
-    marks = ["", *_marks(run_file, found)]
-    for row, mark in zip(table, marks, strict=True):
-        row[-1] += mark
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
+    lines = [*textwrap.wrap(HEAD, WIDTH), ""]
+    for recipe, mark in zip(found, _marks(run_file, found), strict=True):
+        has = {title: getattr(recipe, name) for name, title in DETAILS.items()}
+        told = "; ".join(f"{title}: {text}" for title, text in has.items() if text != "none")
+        lines += _wrapped(f"{recipe.name} - {recipe.what}{mark}", "", 2 * INDENT)
+        lines += _wrapped(told, INDENT, INDENT)
+    return lines
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
 
 
 def _marks(run_file: Path | None, found: list[Listed]) -> list[str]:

@@ -25,7 +25,7 @@ Recipes = Annotated[
     typer.Option("--recipe", help="Run this in place of the file's recipes; may be repeated."),
 ]
 ListRecipes = Annotated[
-    bool, typer.Option("--list-recipes", help="Explain each recipe in a line, and do no more.")
+    bool, typer.Option("--list-recipes", help="Explain each recipe, and do no more.")
 ]
 Out = Annotated[Path | None, typer.Option(help="Run folder; default: runs/<name of the run file>.")]
 Store = Annotated[

@@ -43,7 +43,7 @@ def run(
     file = predictions or named
     if file is None or (predictions and named):
         raise UsageError("Give one file of predictions.", "Say fiat evaluate PREDICTIONS --gold …")
-    scores, counts = evaluate_file(file, gold, task, encoding)
+    scores, counts, strange = evaluate_file(file, gold, task, encoding)
     table = Table(title=f"{gold.name}: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
     for column in ("metric", "score", "95 % interval", "rows", "groups"):
         table.add_column(column)
@@ -55,3 +55,5 @@ def run(
         for language, part in score.languages.items():
             table.add_row(f"  {language}", "-" if part is None else f"{part:.1f}", "", "", "")
     console.print(table)
+    if strange:
+        console.print(f"{strange}.", markup=False)

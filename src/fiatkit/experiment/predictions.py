@@ -4,13 +4,14 @@ order."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fiatkit.errors import DataError
 from fiatkit.files import read_jsonl, similar_file
 from fiatkit.records import Prediction
+from fiatkit.visible import one_line
 
 ROW = 'A row is {"id": ..., "answer": ...}, one a line; an answer of null is a row that failed.'
 
@@ -69,6 +70,18 @@ def predictions_for(path: Path, ids: Sequence[str], rows: str) -> list[Predictio
             "A row that failed keeps its id, with an answer of null; it counts as wrong.",
         )
     return [found[name] for name in ids]
+
+
+def no_labels(found: Iterable[Prediction], labels: Sequence[str] | None) -> str:
+    """How many answers are none of the labels, with one of them, in words; empty if none is."""
+    answers = [p.answer for p in found if p.status == "ok" and p.answer is not None]
+    strange = [answer for answer in answers if labels and answer not in labels]
+    if not strange:
+        return ""
+    one = one_line(strange[0])[:40]
+    if len(strange) == 1:
+        return f'1 answer, "{one}", is no label of the task; it counts as wrong'
+    return f'{len(strange)} answers are no label of the task, e.g. "{one}"; they count as wrong'
 
 
 def _prediction(value: Any, place: str) -> Prediction:

@@ -18,7 +18,7 @@ from fiatkit.errors import ArtefactError, UsageError
 from fiatkit.experiment.agreement import Agreement
 from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, Plan, make_plan
-from fiatkit.experiment.predictions import predictions_for
+from fiatkit.experiment.predictions import no_labels, predictions_for
 from fiatkit.experiment.progress import Progress
 from fiatkit.experiment.runnable import base_of
 from fiatkit.experiment.runner import open_reasoner
@@ -292,10 +292,14 @@ def predict_rows(
 
 def evaluate_file(
     predictions: Path, gold: Path, task_name: str, encoding: str | None = None
-) -> tuple[dict[str, Score], dict[str, int]]:
+) -> tuple[dict[str, Score], dict[str, int], str]:
     """Score a file of predictions against a file with targets, matched by id.
 
     `encoding` is that of the file with targets, if it is not UTF-8.
+
+    Returns:
+        The scores by metric, the rows by status, and what is to be said of answers that are no
+        label of the task, if there are any.
 
     Raises:
         DataError: a file cannot be read, or they do not hold the same ids.
@@ -304,4 +308,4 @@ def evaluate_file(
     examples = load_examples(task, gold, encoding)
     found = predictions_for(predictions, [e.id for e in examples], f'"{gold}"')
     counts = Counter(prediction.status for prediction in found)
-    return score(task, examples, found), dict(counts)
+    return score(task, examples, found), dict(counts), no_labels(found, task.choices)

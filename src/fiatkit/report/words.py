@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fiatkit.experiment.predictions import no_labels
 from fiatkit.report.curves import curves
 from fiatkit.report.family import Comparison, Family, family
 from fiatkit.report.price import PER, PriceLine, prices
@@ -50,6 +51,7 @@ def cautions(run: Run) -> list[str]:
         *_floors(summary),
         *_undefined(summary),
         *_failures(summary),
+        *_strange(run),
         *_fallbacks(summary),
         *_few(summary),
         *_powerless(family(run)),
@@ -271,6 +273,16 @@ def _failures(summary: Summary) -> list[str]:
     if some:
         told.append(f"Rows that failed and count as wrong: {', '.join(some)}.")
     return told
+
+
+def _strange(run: Run) -> list[str]:
+    """Answers of outside systems that are no label of the task."""
+    told = {
+        cell.recipe: no_labels(cell.predictions.values(), run.labels)
+        for cell in run.cells
+        if cell.record.is_outside
+    }
+    return [f"{name}: {words}." for name, words in told.items() if words]
 
 
 def _fallbacks(summary: Summary) -> list[str]:
