@@ -1,6 +1,7 @@
 """What a report claims: every "ahead", star and finding is the one corrected verdict."""
 
 import io
+import json
 import math
 import re
 from pathlib import Path
@@ -9,13 +10,17 @@ import pytest
 from rich.console import Console
 from scipy import special
 
-from fiatkit.report import load_run, summarise, terminal_table
+from fiatkit.report import load_run, summarise, terminal_table, write_html
+from fiatkit.report.analysis import analysis
 from fiatkit.report.curves import curves
 from fiatkit.report.evidence import evidence
 from fiatkit.report.export import markdown
 from fiatkit.report.family import family
 from fiatkit.report.html import _blocks, _recipes
+from fiatkit.report.languages import languages
+from fiatkit.report.price import prices
 from fiatkit.report.run import Run
+from fiatkit.report.words import sentences
 from tests.report.synthetic import make_run
 
 RECIPES = ("icl", "icl_constrained", "instruct", "lora", "fiat", "small_icl", "finetune")
@@ -120,3 +125,74 @@ def test_stars_and_findings_follow_one_verdict(run: Run) -> None:
 
 def _md(text: str) -> str:
     return re.sub(r"([_-])", r"\\\1", text)
+
+
+def test_recipes_that_answer_alike_have_an_interval_of_groups_never_seen(tmp_path: Path) -> None:
+    folder = make_run(
+        tmp_path / "run", recipes=("fiat", "instruct"), sizes=(50,), seeds=(0,), groups=30,
+        languages=("sw", "am", "es", "bn"), metric_names=("accuracy",),
+    )  # fmt: skip
+    for name in ("predictions.jsonl", "cell.json"):
+        text = (folder / "cells" / "fiat-n50-s0" / name).read_text()
+        (folder / "cells" / "instruct-n50-s0" / name).write_text(
+            text.replace('"fiat"', '"instruct"')
+        )
+    run = load_run(folder)
+    (one,) = family(run).comparisons
+    unseen = 100 * (1 - 0.025 ** (1 / 30))
+    assert one.difference.value == 0
+    assert (one.difference.low, one.difference.high) == pytest.approx((-unseen, unseen))
+    drawn = languages(run).gain
+    assert drawn is not None and len(drawn.points) == 4
+    for point in drawn.points:
+        assert (point.gain.low, point.gain.high) == pytest.approx((-unseen, unseen))
+
+
+def test_a_pair_chosen_by_its_scores_is_shown_and_corrected_for_all_pairs(tmp_path: Path) -> None:
+    folder = make_run(
+        tmp_path / "run", recipes=("instruct", "icl_constrained", "setfit", "small_icl", "distil"),
+        sizes=(50, 200), seeds=(0,), groups=30, languages=("sw", "am"), metric_names=("accuracy",),
+    )  # fmt: skip
+    run = load_run(folder)
+    lead = summarise(run).lead
+    assert lead is not None and lead.next is not None
+    assert "instruct" not in (lead.best.recipe, lead.next.recipe), "which others are held against"
+    chosen = analysis(run)["comparisons"]["leading"]
+    assert (chosen["a"], chosen["b"]) == (lead.best.recipe, lead.next.recipe)
+    assert chosen["p_holm"] == pytest.approx(min(1.0, 10 * chosen["test"]["p"]))
+    told = sentences(run)[0]
+    assert "chosen by looking at the scores" in told and "(10 pairs)" in told
+    write_html(run, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "corrected for all 10 pairs of recipes" in page
+
+
+def test_follow_up_calls_take_only_their_recipe_off_the_axis_of_dollars(tmp_path: Path) -> None:
+    folder = make_run(
+        tmp_path / "run", recipes=("icl", "icl_constrained", "instruct", "fiat"), sizes=(50,),
+        seeds=(0,), groups=10, languages=("sw",), metric_names=("accuracy",),
+    )  # fmt: skip
+    info = json.loads((folder / "run.json").read_text())
+    info["config"]["prices"] = {"qwen2.5-coder-1.5b": {"prompt": 0.5, "completion": 1.5}}
+    (folder / "run.json").write_text(json.dumps(info))
+    place = folder / "cells" / "icl_constrained-n0-s0" / "cell.json"
+    record = json.loads(place.read_text())
+    record["usage"]["follow_up_calls"] = 3
+    record["test_usage"] = {**record["usage"], "seconds": 1.0}
+    place.write_text(json.dumps(record))
+    found = prices(load_run(folder))
+    assert found.unit == "dollars" and found.left_off == ["icl_constrained"]
+    known = {line.recipe: line.serving.dollars for line in found.lines}
+    assert known["icl_constrained"] is None and known["icl"] and known["fiat"]
+    write_html(load_run(folder), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "US dollars for 1,000 predictions" in page
+    assert "the tokens of its follow-up calls are not recorded" in page
+    assert "since no call here costs money" not in page
+    other = folder / "cells" / "fiat-n50-s0" / "cell.json"
+    fiat = json.loads(other.read_text())
+    fiat["usage"]["prompt_tokens"] = None
+    other.write_text(json.dumps(fiat))
+    found = prices(load_run(folder))
+    assert found.unit == "seconds" and found.left_off == []
+    assert "fiat" in found.reason and "not known" in found.reason

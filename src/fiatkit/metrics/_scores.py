@@ -45,6 +45,7 @@ class Resampled:
         points: [lists], each list's score.
         table: [resamples, lists], its score in each resample; NaN where undefined.
         languages: that the rows have, by name; only "" where they have none.
+        language_groups: [languages], how many groups have rows in each.
         language_points: [lists, languages].
         language_table: [resamples, lists, languages].
         added: [groups, lists], what each group adds to a list's score; NaN where the metric is no
@@ -56,6 +57,7 @@ class Resampled:
     points: np.ndarray
     table: np.ndarray
     languages: list[str]
+    language_groups: list[int]
     language_points: np.ndarray
     language_table: np.ndarray
     added: np.ndarray
@@ -65,18 +67,18 @@ class Resampled:
     def score(self, lists: Sequence[int]) -> Estimate:
         """The mean score of some lists, the seeds of one recipe."""
         points, table = self.points[list(lists)], self.table[:, list(lists)]
-        return _of_score(points, table, self.groups)
+        return _of_score(points, table, self.groups, self.groups.count)
 
     def language(self, lists: Sequence[int], place: int) -> Estimate:
         """Their mean score in one language."""
         chosen = list(lists)
         points, table = self.language_points[chosen, place], self.language_table[:, chosen, place]
-        return _of_score(points, table, self.groups)
+        return _of_score(points, table, self.groups, self.language_groups[place])
 
     def difference(self, a: Sequence[int], b: Sequence[int]) -> Estimate:
         """A's mean score less B's; seeds are paired in order, a single list with each."""
         points, table = self._paired(a, b)
-        return _of_difference(points, table, self.groups)
+        return _of_difference(points, table, self.groups, self.groups.count)
 
     def differences(self, a: Sequence[int], b: Sequence[int]) -> np.ndarray:
         """The difference in each resample [resamples], as widely spread as its interval is."""
@@ -87,7 +89,7 @@ class Resampled:
         ours, theirs = list(a), list(b)
         points = self.language_points[ours, place] - self.language_points[theirs, place]
         table = self.language_table[:, ours, place] - self.language_table[:, theirs, place]
-        return _of_difference(points, table, self.groups)
+        return _of_difference(points, table, self.groups, self.language_groups[place])
 
     def tellable(self, a: Sequence[int], b: Sequence[int], comparisons: int = 1) -> float | None:
         """The smallest difference of A and B that these rows can tell (80 % power, 5 % over so many
@@ -100,7 +102,7 @@ class Resampled:
         return self.points[ours] - self.points[theirs], table
 
 
-def _of_score(points: np.ndarray, table: np.ndarray, groups: Groups) -> Estimate:
+def _of_score(points: np.ndarray, table: np.ndarray, groups: Groups, count: int) -> Estimate:
     """The interval of a score, within what scores can be (only kappa goes below zero).
 
     Where every group is wholly right, or wholly wrong, resamples say nothing of a group that is
@@ -110,22 +112,35 @@ def _of_score(points: np.ndarray, table: np.ndarray, groups: Groups) -> Estimate
     if found.low is None or found.high is None:
         return found
     if found.high - found.low < 1e-9 and found.value is not None:
-        sure = 100 * ((1 - LEVEL) / 2) ** (1 / groups.count)
+        unseen = 100 * _unseen(count)
         if found.value > 100 - 1e-9:
-            return Estimate(found.value, sure, 100.0)
+            return Estimate(found.value, 100 - unseen, 100.0)
         if abs(found.value) < 1e-9:
-            return Estimate(found.value, 0.0, 100 - sure)
+            return Estimate(found.value, 0.0, unseen)
     lowest = min(0.0, float(np.nanmin(table)))
     return Estimate(found.value, max(found.low, lowest), min(found.high, 100.0))
 
 
-def _of_difference(points: np.ndarray, table: np.ndarray, groups: Groups) -> Estimate:
-    """The interval of a difference of scores, within what differences can be."""
+def _of_difference(points: np.ndarray, table: np.ndarray, groups: Groups, count: int) -> Estimate:
+    """The interval of a difference of scores, within what differences can be.
+
+    Where every group differs alike, as where two recipes answer alike, resamples say nothing of a
+    group that does not; the interval is then that of so many groups without an exception
+    (Clopper-Pearson), each exception as large as can be.
+    """
     found = estimate(points, table, groups)
-    if found.low is None or found.high is None:
+    if found.value is None or found.low is None or found.high is None:
         return found
     lowest = min(-100.0, float(np.nanmin(table)))
+    if found.high - found.low < 1e-9:
+        unseen, down, up = _unseen(count), found.value - lowest, -lowest - found.value
+        return Estimate(found.value, found.value - unseen * down, found.value + unseen * up)
     return Estimate(found.value, max(found.low, lowest), min(found.high, -lowest))
+
+
+def _unseen(count: int) -> float:
+    """The largest share of groups of a kind of which so many have none: Clopper and Pearson's."""
+    return 1.0 - float(((1 - LEVEL) / 2) ** (1 / count))
 
 
 def label_of(metric: str) -> str:
@@ -164,7 +179,7 @@ def ratio(above: Sequence[float], below: Sequence[float], groups: Sequence[str])
 
     table = np.concatenate([share(weights) for weights in resampled(drawn, RESAMPLES, 0)])
     points = share(np.ones((1, len(names))))
-    return _of_score(points, table[:, None], drawn)
+    return _of_score(points, table[:, None], drawn, drawn.count)
 
 
 def evaluate(
@@ -196,7 +211,7 @@ def evaluate(
     found = Estimate(number(float(points[0])))
     if found.value is not None:
         blocks = [measure.scores(weights)[1] for weights in resampled(groups, resamples, seed)]
-        found = _of_score(points, np.concatenate(blocks)[:, None], groups)
+        found = _of_score(points, np.concatenate(blocks)[:, None], groups, groups.count)
     named = measure.languages != [""]
     return Score(
         metric,
@@ -268,12 +283,22 @@ def resample(
         np.concatenate([mean for _, mean in first]),
         table,
         languages,
+        [len(found) for found in _by_language(ordered[0], languages)],
         np.concatenate([scores for scores, _ in first]),
         by_language,
         np.stack([nothing if each is None else each for each in added], axis=1),
         groups,
         len(ordered[0]),
     )
+
+
+def _by_language(rows: Rows, languages: Sequence[str]) -> list[set[str]]:
+    """The groups of each language's rows; of all rows where they have none."""
+    found: dict[str, set[str]] = {name: set() for name in languages}
+    for row in rows:
+        language = row.example.query.language
+        found[language if language in found else ""].add(row.example.group)
+    return list(found.values())
 
 
 def difference(

@@ -15,6 +15,7 @@ from fiatkit import metrics
 from fiatkit.metrics import Estimate, McNemar, Permutation
 from fiatkit.report.evidence import Evidence, Key, Pair, evidence, name_of, reference
 from fiatkit.report.run import Run
+from fiatkit.report.summary import summarise
 
 LEVEL = 0.05
 Verdict = Literal["A better", "B better", "not distinguishable", "undefined"]
@@ -89,6 +90,8 @@ class Family:
 
     `least_p` is the smallest corrected p-value that the first of so many comparisons on so many
     groups can have; where it is more than 0.05 nothing can be told, whatever the scores.
+    `leading` is the best recipe against the next where the reference is neither: chosen by their
+    scores, and so corrected for all `pairs` of recipes at the largest size.
     """
 
     reference: str | None
@@ -99,11 +102,36 @@ class Family:
     groups: int
     least_p: float | None
     comparisons: list[Comparison]
+    leading: Comparison | None = None
+    pairs: int = 0
 
     def of(self, recipe: str, size: int | None = None) -> Comparison | None:
         """The comparison with a recipe at a size; default: at the largest."""
         found = [c for c in self.comparisons if c.b == recipe and size in (None, c.size)]
         return max(found, key=lambda c: c.size or 0, default=None)
+
+
+@functools.lru_cache(maxsize=2)
+def leading(run: Run) -> tuple[Comparison | None, int]:
+    """The best recipe against the next, where neither is what the family compares with, and the
+    number of pairs of recipes at that size.
+
+    The two are chosen by their scores: p is corrected for all pairs among which they are
+    (Bonferroni).
+    """
+    summary, found = summarise(run), evidence(run)
+    lead, usual = summary.lead, reference(found)
+    if lead is None or lead.next is None or usual in (lead.best.recipe, lead.next.recipe):
+        return None, 0
+    a, b = ((line.recipe, line.size) for line in (lead.best, lead.next))
+    pair = found.pair(a, b)
+    if pair is None or found.resampled(pair) is None:
+        return None, 0
+    scored = sum(line.score is not None for line in summary.largest)
+    pairs = scored * (scored - 1) // 2
+    (test,) = _tests(found, [pair])
+    p = None if test is None else min(1.0, pairs * test.p)
+    return _comparison(found, a, b, pair, test, p, found.tellable(pair, pairs)), pairs
 
 
 @functools.lru_cache(maxsize=4)
@@ -117,6 +145,7 @@ def family(run: Run, against: str | None = None) -> Family:
     adjusted = metrics.holm([test.p if test else None for test in tests])
     groups = len({row.group for row in run.rows})
     least = min(1.0, len(sound) * max(2.0 ** (1 - groups), 1e-4)) if sound else None
+    lead, among = leading(run) if against is None else (None, 0)
     hopeless = least is not None and least > LEVEL
     return Family(
         reference=chosen,
@@ -132,6 +161,8 @@ def family(run: Run, against: str | None = None) -> Family:
             )
             for (a, b, pair), test, p in zip(sound, tests, adjusted, strict=True)
         ],
+        leading=lead,
+        pairs=among,
     )
 
 

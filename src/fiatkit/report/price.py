@@ -44,7 +44,11 @@ class Spent:
 @dataclass(frozen=True, slots=True)
 class PriceLine:
     """A recipe at a size: its score, what fitting it cost once (the rationales of its training and
-    dev rows, tuning), and what 1,000 predictions cost. Means over seeds."""
+    dev rows, tuning), and what 1,000 predictions cost. Means over seeds.
+
+    `uncounted`: it asked follow-up calls whose tokens are not recorded, so that its dollars are
+    not known unless calls are free.
+    """
 
     recipe: str
     size: int | None
@@ -52,6 +56,7 @@ class PriceLine:
     score: Estimate
     fitting: Spent
     serving: Spent
+    uncounted: bool = False
 
     @property
     def name(self) -> str:
@@ -96,14 +101,30 @@ class Prices:
     """All lines, cheapest serving first, and the reference against each at the largest size. What
     outside systems cost nobody knows; they have no line.
 
-    `unit` is what the axis should show: dollars where some recipe costs any and none is unknown,
-    else seconds. `source` says where the prices come from.
+    `unit` is what the axis should show: dollars where some recipe costs any and none is unknown
+    but those of recipes with uncounted follow-up calls, else seconds. `source` says where the
+    prices come from.
     """
 
     unit: Unit
     source: str
     lines: list[PriceLine]
     break_even: list[BreakEven]
+
+    @property
+    def left_off(self) -> list[str]:
+        """The recipes that an axis in dollars leaves off: they have uncounted follow-up calls."""
+        if self.unit != "dollars":
+            return []
+        return list(dict.fromkeys(x.recipe for x in self.lines if x.serving.dollars is None))
+
+    @property
+    def reason(self) -> str:
+        """Why the axis shows seconds."""
+        unknown = [line.recipe for line in self.lines if line.serving.dollars is None]
+        if not unknown:
+            return "since no call here costs money"
+        return f"since the dollars of {', '.join(dict.fromkeys(unknown))} are not known"
 
 
 @functools.lru_cache(maxsize=2)
@@ -113,7 +134,7 @@ def prices(run: Run) -> Prices:
     known, source = _pricing(run)
     ours = [key for key, cells in found.lines.items() if not cells[0].record.is_outside]
     lines = [_line(found, key, known) for key in ours]
-    dollars = [line.serving.dollars for line in lines]
+    dollars = [line.serving.dollars for line in lines if not line.uncounted]
     unit: Unit = "dollars" if None not in dollars and any(dollars) else "seconds"
     lines.sort(key=lambda line: (_or_last(line.serving, unit), line.size or 0))
     return Prices(unit, source, lines, list(_break_even(lines, reference(found))))
@@ -193,6 +214,7 @@ def _line(found: Evidence, key: Key, known: Pricing | None) -> PriceLine:
                 for record, usage in zip(records, whole, strict=True)
             ]
         ),
+        any(usage.follow_up_calls for usage in whole),
     )
 
 

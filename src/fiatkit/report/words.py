@@ -184,14 +184,19 @@ def _best(run: Run, summary: Summary) -> str:
     told = f"Best: {lead.best.recipe} with {score}"
     second = lead.next.recipe
     found = _between(run, lead.best.recipe, second)
+    chosen = ""
     if found is None:  # neither is the family's reference
-        found = family(run, lead.best.recipe).of(second)
+        found = family(run).leading
+        chosen = (
+            "; the two were chosen by looking at the scores, for which the test is corrected "
+            f"({family(run).pairs} pairs)"
+        )
     if found is None or found.verdict == "undefined":
         return f"{told}, before {second} with {lead.next.score:.1f}."
     span = _interval(found, lead.best.recipe)
     if found.verdict == "not distinguishable":
-        return f"{told}, but it cannot be told apart from {second} {span}."
-    return f"{told}, ahead of {second} {span}."
+        return f"{told}, but it cannot be told apart from {second} {span}{chosen}."
+    return f"{told}, ahead of {second} {span}{chosen}."
 
 
 def _against(found: Comparison) -> str:
