@@ -22,6 +22,8 @@ from fiatkit.settings import Strict, load, parse
 from fiatkit.tasks import DataSettings
 from fiatkit.tuning import TuningSettings
 
+OWN_PROVIDER = "transformers"  # in which the small model writes
+
 
 class LargeSettings(Strict):
     """Which large model. The other keys are the provider's own.
@@ -178,10 +180,15 @@ class RunConfig(Strict):
         if writer == "large":
             return self.large.values_for_provider()
         return {
-            "provider": "transformers",
+            "provider": OWN_PROVIDER,
             "model": self.small.model,
             "device": self.small.device,
         }
+
+    def writer_name(self, writer: Writer) -> tuple[str, str]:
+        """Provider and model by which a writer's texts are known in the store."""
+        values = self.writer_values(writer)
+        return str(values["provider"]), str(values.get("model"))
 
     def fingerprint(self) -> str:
         """sha256 over all that a finished cell depends on beside its recipe, size, seed, and the

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fiatkit.experiment.estimate import Estimate, _small_weights
+from fiatkit.experiment.estimate import Estimate, small_weights
 
 
 def told(large: float | None, small: float | None, slower: float = 1.5) -> str:
@@ -37,5 +37,5 @@ def test_no_time_is_told_where_none_is_known() -> None:
 def test_the_small_models_size_is_that_of_its_files(tmp_path: Path) -> None:
     save_file({"a": np.zeros((3, 5), np.float32)}, tmp_path / "model-1.safetensors")
     save_file({"b": np.zeros(7, np.float16)}, tmp_path / "model-2.safetensors")
-    assert _small_weights(str(tmp_path)) == 22
-    assert _small_weights("nobody/has-this-135m") is None
+    assert small_weights(str(tmp_path)) == 22
+    assert small_weights("nobody/has-this-135m") is None

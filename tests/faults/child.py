@@ -210,7 +210,7 @@ def work(
                 "cost": str(engine.tally.cost),
                 "unknown_cost": engine.tally.unknown_cost,
                 "other_models": engine.tally.other_models,
-                "told": engine.tally.sentence(),
+                "told": engine.tally.sentence(model.identity),
                 "peak_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             }
             put(json.dumps({"end": end}))

@@ -28,6 +28,11 @@ def test_an_empty_answer_is_an_empty_answer() -> None:
     assert (found.text, found.finish) == ("", "empty")
 
 
+def test_its_latency_is_told_as_its_seconds() -> None:
+    assert ask("x", latency=0.01).seconds == 0.01
+    assert ask("x").seconds == 0
+
+
 def test_choices_bind_it() -> None:
     assert ask("x", ("a", "b"), answers={"x": "b"}).text == "b"
     assert ask("x", ("a", "b"), default="c").text == "a"

@@ -18,17 +18,21 @@ class Agreement:
 
     Args:
         plan: the run; its rows have the targets.
+        writer: the name of the model that writes them.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, writer: str) -> None:
         rows = (*plan.data.train, *plan.data.dev, *plan.data.test)
         self._wanted = {row.id: row.references for row in rows}
         self._labels = bool(plan.task.choices)
+        self._writer = writer
         self._counts: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
 
     def count(self, rationale: Rationale) -> None:
-        """Take note of one; those that failed have no answer and are told elsewhere."""
+        """Take note of one; of those that failed, why."""
         if rationale.status != "ok":
+            self._failed[rationale.status.removeprefix("failed:")] += 1
             return
         wanted = self._wanted.get(rationale.query_id, ())
         if rationale.answer is None:
@@ -49,4 +53,10 @@ class Agreement:
             told = f"{same:,} as the target, {other:,} another, {none:,} none"
         else:
             told = f"{none:,} have none"
-        return f"Answers in {total:,} rationales: {told}. All of them are used."
+        used = f"Answers in {total:,} rationales by {self._writer}: {told}. All of them are used."
+        failed = self._failed.total()
+        if not failed:
+            return used
+        why = ", ".join(f"{count:,} {reason}" for reason, count in self._failed.most_common())
+        unused = f"{failed:,} of {failed + total:,} rationales by {self._writer} failed: {why}."
+        return f"{used} {unused}" if total else unused

@@ -9,20 +9,27 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fiatkit.config import RunConfig
 from fiatkit.errors import FatalProviderError, FiatError
 from fiatkit.experiment import outside, trackers
-from fiatkit.experiment.estimate import estimate
+from fiatkit.experiment.estimate import estimate, small_weights
 from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, lay_out, problems
 from fiatkit.experiment.runnable import base_of, why_not
 from fiatkit.experiment.tuned import flaws_of, serving
 from fiatkit.models.protocol import NeedsKey
+from fiatkit.reasoning.reasoner import rationale_request
 from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor, small_prompt, training_pairs
 from fiatkit.records import Example, Rationale
+
+if TYPE_CHECKING:
+    from fiatkit.models.local import SmallModel
+
+ADAPTER_BYTES = 30e6
+FULL_BYTES = 1.2e9  # of a fully tuned model whose size is not known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +143,15 @@ def _folder(config: RunConfig) -> Iterator[Finding]:
 
 def _disk(plan: Plan) -> Iterator[Finding]:
     free = shutil.disk_usage(_place(plan.config)).free
-    cells = [cell for part in plan.parts for cell in part.cells]
-    tuned = sum(1 for cell in cells if cell.is_tuned)
-    full = sum(1 for c in cells if c.is_tuned and named(c.recipe).method == "full")
-    need = 30e6 * (tuned - full) + 1.2e9 * full + 20e3 * len(plan.queries_for("large"))
+    cells = [cell for part in plan.parts for cell in part.cells if cell.is_tuned]
+    need = 20e3 * len(plan.queries_for("large"))
+    for name, count in Counter(cell.recipe for cell in cells).items():
+        recipe = named(name).tuned_by(plan.config.tuning)
+        size = ADAPTER_BYTES
+        if recipe.method == "full":
+            weights = small_weights(base_of(plan.config, recipe))
+            size = FULL_BYTES if weights is None else 4 * weights
+        need += count * size
     kind: Literal["ok", "problem"] = "ok" if free > need else "problem"
     yield Finding(kind, f"disk: {free / 1e9:.1f} GB free, about {need / 1e9:.2f} GB needed")
 
@@ -147,20 +159,24 @@ def _disk(plan: Plan) -> Iterator[Finding]:
 def _small(config: RunConfig, plan: Plan | None) -> Iterator[Finding]:
     """The small model, tokens of what it will read, and what would be cut or skipped."""
     recipes = dict.fromkeys(map(named, config.recipes))
-    tuned = [recipe for recipe in recipes if recipe.tune and not why_not(config, recipe)]
-    if tuned:
+    used = [
+        recipe
+        for recipe in recipes
+        if (recipe.tune or recipe.writer == "small") and not why_not(config, recipe)
+    ]
+    if used:
         yield _package("torch", "local")
-    for base in dict.fromkeys(recipe.base for recipe in tuned):
-        yield from _base(config, plan, [recipe for recipe in tuned if recipe.base == base])
+    for base in dict.fromkeys(recipe.base for recipe in used):
+        yield from _base(config, plan, [recipe for recipe in used if recipe.base == base])
 
 
-def _base(config: RunConfig, plan: Plan | None, tuned: Sequence[Recipe]) -> Iterator[Finding]:
-    """The small model that these recipes tune, and what it will read."""
+def _base(config: RunConfig, plan: Plan | None, used: Sequence[Recipe]) -> Iterator[Finding]:
+    """The small model that these recipes tune or have write, and what it will read."""
     from fiatkit.models import catalogue
     from fiatkit.models.local import SmallModel
 
-    name = base_of(config, tuned[0])
-    called = "plain base" if tuned[0].base == "plain" else "small model"
+    name = base_of(config, used[0])
+    called = "plain base" if used[0].base == "plain" else "small model"
     if name in catalogue.names() and not catalogue.is_cached(name):
         yield Finding("note", f'{called} "{name}" is not here yet: fiat models get {name}')
         return
@@ -169,6 +185,8 @@ def _base(config: RunConfig, plan: Plan | None, tuned: Sequence[Recipe]) -> Iter
         return
     small = SmallModel.load(name, device=config.small.device)
     yield Finding("ok", f"{called}: {name}, context {small.context} tokens")
+    yield from _writing(plan, small, [recipe for recipe in used if recipe.writer == "small"])
+    tuned = [recipe for recipe in used if recipe.tune]
     for told in dict.fromkeys(serving(recipe, config.tuning) for recipe in tuned):
         if told:
             yield Finding("note", told)
@@ -178,6 +196,29 @@ def _base(config: RunConfig, plan: Plan | None, tuned: Sequence[Recipe]) -> Iter
         predictor = Predictor(plan.task, recipe, small, max_length=limit, truncate=config.truncate)
         yield _length(plan, predictor)
         yield from _preflight(plan, predictor)
+
+
+def _writing(plan: Plan, small: SmallModel, writing: Sequence[Recipe]) -> Iterator[Finding]:
+    """Whether the prompts with which the small model itself writes fit into its context."""
+    queries = plan.queries_for("small") if writing else []
+    if not queries:
+        return
+    from fiatkit.models.providers.transformers import prompt_lengths
+
+    requests = [rationale_request(plan.task, query) for query in queries]
+    values = plan.config.writer_values("small")
+    lengths, context = prompt_lengths(values, small, [r.messages for r in requests])
+    most = context - plan.task.reasoning.max_tokens
+    long = sum(length > most for length in lengths)
+    of = " and ".join(recipe.name for recipe in writing)
+    told = f"the writing prompt of {of} has {max(lengths)} tokens"
+    if not long:
+        yield Finding("ok", f"{told} at most; the small model reads at most {most}")
+        return
+    told += f"; the small model reads at most {most} (context {context} less reasoning.max_tokens)"
+    told += f"; {long} of {len(lengths)} rows are too long. Fewer or shorter exemplars, or a "
+    told += "smaller reasoning.max_tokens, make room"
+    yield Finding("problem" if long == len(lengths) else "note", told)
 
 
 def _pretend(predictor: Predictor) -> Rationale:

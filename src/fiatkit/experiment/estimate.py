@@ -94,7 +94,7 @@ def estimate(plan: Plan) -> Estimate:
     known = stored(plan, queries)
     calls = [query for query in queries if query.id not in known]
     speed, busy = _gemm_speed()
-    weights = _small_weights(plan.config.small.model)
+    weights = small_weights(plan.config.small.model)
     own = _own_calls(plan) if any(cell.writer == "small" for _, cell in pending) else []
     first = reasoning_messages(plan.task, plan.data.test[0].query)
     shared = sum(rough_tokens(message.content) for message in first[:-1])
@@ -209,7 +209,7 @@ def _large_seconds(plan: Plan, tokens: int, calls: int, speed: float) -> float |
     return tokens * 2 * weights / (PREFILL * speed) + calls * RATIONALE_TOKENS * size / DECODE_BYTES
 
 
-def _small_weights(model: str) -> float | None:
+def small_weights(model: str) -> float | None:
     """How many weights the small model has, by the headers of its files; None if it is not here."""
     from fiatkit.artefact.weights import read_header
     from fiatkit.models import catalogue

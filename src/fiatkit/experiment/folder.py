@@ -30,8 +30,9 @@ def check_same(plan: Plan) -> str | None:
     before = json.loads(path.read_text(encoding="utf-8"))
     now = _fingerprints(plan)
     then = before["fingerprints"]
-    then[PLAIN] = then.get(PLAIN) or now[PLAIN]  # where none was named, no cell is of it
-    changed = sorted(name for name in now if then.get(name) != now[name])
+    if not then.get(PLAIN) and not _has_plain_cells(plan):
+        then[PLAIN] = now[PLAIN]  # none was named before, and no cell is of another
+    changed = sorted(name for name in now if then.get(name, "") != now[name])
     if changed:
         raise UsageError(
             f'The run folder "{plan.out}" holds results of another experiment '
@@ -39,6 +40,14 @@ def check_same(plan: Plan) -> str | None:
             "Choose another folder with --out; the rationale store is shared by all runs.",
         )
     return str(before["started"])
+
+
+def _has_plain_cells(plan: Plan) -> bool:
+    """Whether a finished cell is of a recipe that tunes the plain base. Such cells of a release
+    that knew no plain base were tuned from the small model."""
+    files = (plan.out / "cells").glob("*/cell.json")
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return any(r["kind"] == "recipe" and named(r["recipe"]).base == "plain" for r in records)
 
 
 def _fingerprints(plan: Plan) -> dict[str, str]:

@@ -35,7 +35,7 @@ from fiatkit.experiment.same_rows import (
 )
 from fiatkit.experiment.scores import score
 from fiatkit.experiment.tuned import checkpoint_folder, tuned_cell
-from fiatkit.experiment.usable import check_dev, check_size, refuse_no_better
+from fiatkit.experiment.usable import check_dev, check_size, refuse_no_better, refuse_unwritten
 from fiatkit.files import locked
 from fiatkit.recipes import Writer, named
 from fiatkit.recipes.predictor import in_context_answers
@@ -164,7 +164,9 @@ def _writing_stage(
         rest = [query for query in queries if query.id not in found]
         if rest:
             found.update(reasoner.expand(rest, on_progress=count))
-    progress.say(str(Agreement(plan).count_all(found.values())))
+    progress.say(str(Agreement(plan, reasoner.model.identity.model).count_all(found.values())))
+    if any(cell.is_tuned for cell in cells):
+        refuse_unwritten(reasoner.model.identity.model, found)
     return found
 
 
@@ -189,6 +191,7 @@ def open_reasoner(plan: Plan, progress: Progress, writer: Writer = "large") -> R
         prices=config.prices,
         run=plan.out.name,
         say=progress.say,
+        small=config.writer_name("small"),
     )
 
 

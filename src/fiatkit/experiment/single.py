@@ -13,7 +13,7 @@ from typing import Any
 
 from fiatkit import artefact, prompts
 from fiatkit.artefact import Artefact
-from fiatkit.config import RunConfig
+from fiatkit.config import OWN_PROVIDER, RunConfig
 from fiatkit.errors import ArtefactError, UsageError
 from fiatkit.experiment.agreement import Agreement
 from fiatkit.experiment.folder import write_predictions
@@ -25,7 +25,13 @@ from fiatkit.experiment.runner import open_reasoner
 from fiatkit.experiment.same_rows import texts_of
 from fiatkit.experiment.scores import large_identity, score, to_keep
 from fiatkit.experiment.tuned import checkpoints_of, preparation, tune_recipe
-from fiatkit.experiment.usable import check_dev, check_size, no_better, refuse_no_better
+from fiatkit.experiment.usable import (
+    check_dev,
+    check_size,
+    no_better,
+    refuse_no_better,
+    refuse_unwritten,
+)
 from fiatkit.files import check_writable, locked
 from fiatkit.models import create_chat_model
 from fiatkit.reasoning import RationaleStore, Reasoner, Shard
@@ -114,6 +120,7 @@ def _tune(plan: Plan, cell: Cell, out: Path, folder: Path, progress: Progress) -
         queries = [e.query for s in named(cell.recipe).written_for for e in rows[s]]
         with open_reasoner(plan, progress, writer) as reasoner:
             found = expand(reasoner, queries, progress)
+        refuse_unwritten(reasoner.model.identity.model, found)
         rationales = texts_of(plan, cell, train, {writer: found})
     title = f"{cell.recipe} on {len(train)} rows, seed {cell.seed}"
     checkpoints = checkpoints_of(plan, cell, folder, progress)
@@ -157,7 +164,7 @@ def write_rationales(
         if batches is not None:
             progress.say(str(reasoner.expand_in_batches(queries, poll=batches)))
         progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
-        agreement = Agreement(plan)
+        agreement = Agreement(plan, reasoner.model.identity.model)
         counts = reasoner.write(
             queries,
             len(queries),
@@ -208,6 +215,7 @@ class Fitted:
                 prices=self.prices,
                 run="predict",
                 say=progress.say,
+                small=(OWN_PROVIDER, self.predictor.small.ref),
             ) as reasoner:
                 rationales = expand(reasoner, queries, progress)
             shuffled = self.recipe.hint == "shuffled"

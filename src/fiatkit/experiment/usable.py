@@ -80,6 +80,27 @@ def refuse_too_few(
             )
 
 
+def refuse_unwritten(writer: str, rationales: Mapping[str, Rationale]) -> None:
+    """Stop before anything is tuned on rationales of which not one was even begun.
+
+    Args:
+        writer: the name of the model that was to write them.
+        rationales: what became of them.
+
+    Raises:
+        UsageError: no text at all came of any; says why.
+    """
+    if not rationales or any(rationale.text for rationale in rationales.values()):
+        return
+    reasons = Counter(r.status.removeprefix("failed:") for r in rationales.values())
+    why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    raise UsageError(
+        f"{writer} wrote none of the {len(rationales):,} rationales ({why}), so nothing is tuned.",
+        "`fiat doctor RUN.yaml` tells what does not fit. Prompts that are too long get shorter "
+        "with fewer exemplars or a smaller reasoning.max_tokens.",
+    )
+
+
 def baseline(plan: Plan, train: Sequence[Example]) -> float | None:
     """The dev score of always giving the most frequent training answer; None without dev rows, or
     where the metric does not allow it."""

@@ -14,10 +14,10 @@ from fiatkit.models.protocol import ChatModel, NeedsKey, TellsLimits
 from fiatkit.reasoning.budget import Budget
 from fiatkit.reasoning.group_commit import GroupCommit
 from fiatkit.reasoning.limiter import Pace
-from fiatkit.reasoning.prices import shown
+from fiatkit.reasoning.prices import IN_PROCESS, shown
 from fiatkit.reasoning.stopping import Stopping, clock
 from fiatkit.reasoning.store import RationaleStore
-from fiatkit.records import Completion, Request, Usage
+from fiatkit.records import Completion, ModelIdentity, Request, Usage
 
 WORTH_TELLING = 10.0  # seconds of a pause
 
@@ -36,13 +36,14 @@ class Tally:
     unknown_cost: int = 0
     other_models: dict[str, int] = field(default_factory=dict)
 
-    def sentence(self) -> str:
-        """What was spent, in words."""
+    def sentence(self, writer: ModelIdentity) -> str:
+        """What was spent on the model that wrote, in words."""
         read, cached = self.usage.prompt_tokens, self.usage.cached_tokens
-        told = f"{self.calls:,} calls of the large model"
+        told = f"{self.calls:,} calls of {writer.model}"
+        where = "" if writer.provider in IN_PROCESS else " by the provider"
         if read is not None:
             told += f": {read:,} prompt tokens"
-            told += f" ({cached / read:.0%} cached by the provider)" if cached and read else ""
+            told += f" ({cached / read:.0%} cached{where})" if cached and read else ""
             told += f", {self.usage.completion_tokens or 0:,} written"
         told += f"; {shown(self.cost)}" if self.cost else ""
         told += f"; cost of {self.unknown_cost:,} not known" if self.unknown_cost else ""

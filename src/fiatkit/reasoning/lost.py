@@ -14,7 +14,10 @@ LONGEST = 40
 
 
 def lost_answers(
-    identity: ModelIdentity, requests: Iterable[Request], stored: Iterable[Mapping[str, Any]]
+    identity: ModelIdentity,
+    requests: Iterable[Request],
+    stored: Iterable[Mapping[str, Any]],
+    small: tuple[str, str] | None = None,
 ) -> Counter[str]:
     """For requests without an answer: which of their rows were answered under other settings.
 
@@ -22,13 +25,17 @@ def lost_answers(
         identity: the model that would be asked.
         requests: those that the store does not answer.
         stored: requests that it does answer, as it keeps them, the newest first.
+        small: provider and model by which the small model's own texts are known. They are not the
+            large model's earlier answers, nor its answers theirs.
 
     Returns:
         How many requests were lost to which change, such as `temperature 0.0, now 0.7`.
     """
     known: dict[str, Mapping[str, Any]] = {}
+    is_small = (identity.provider, identity.model) == small
     for values in stored:
-        if values["messages"] and not values["choices"]:
+        same_writer = ((values["provider"], values["model"]) == small) == is_small
+        if same_writer and values["messages"] and not values["choices"]:
             known.setdefault(values["messages"][-1]["content"], values)
     lost: Counter[str] = Counter()
     for request in requests:

@@ -79,7 +79,7 @@ class Reasoner:
     """Has a large model write rationales for queries, through the store.
 
     Use it as a context manager: leaving it closes the model and the store. Arguments beside the
-    task are the engine's.
+    task and `small` (see `lost_answers`) are the engine's.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Reasoner:
         prices: Mapping[str, Price] | None = None,
         run: str = "",
         say: Callable[[str], None] = lambda line: None,
+        small: tuple[str, str] | None = None,
     ) -> None:
         self.task = task
         self.model = model
@@ -110,6 +111,7 @@ class Reasoner:
         self._share = batch_share(model.identity, prices or {})
         self._run = run
         self._say = say
+        self._small = small
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Reasoner:
@@ -121,7 +123,7 @@ class Reasoner:
     def close(self) -> None:
         """Say what was spent; close the model on its own loop, then the loop, then the store."""
         if self.tally.calls:
-            self._say(self.tally.sentence())
+            self._say(self.tally.sentence(self.model.identity))
         try:
             self._runner.run(self.model.close())
             self._runner.close()
@@ -240,11 +242,13 @@ class Reasoner:
             return
         self.store.check_room(left * total // len(first))
         new = [still for found, still in known if found is None and still is not None]
-        lost = lost_answers(self.model.identity, new, self.store.newest_requests(LOOKED_AT))
+        stored = self.store.newest_requests(LOOKED_AT)
+        lost = lost_answers(self.model.identity, new, stored, self._small)
+        model = self.model.identity.model
         for change, count in lost.items():
             self._say(
                 f"{count} of the first {len(first)} rows were answered before under other settings "
-                f"({change}); they are asked for anew. The old answers stay in the store."
+                f"({change}); {model} is asked anew. The old answers stay in the store."
             )
 
     def expand_in_batches(

@@ -75,7 +75,7 @@ class Scripted:
         finish: Finish = "stop" if text.strip() else "empty"
         read = sum(len(message.content.split()) for message in request.messages)
         usage = Usage(read, len(text.split()), 0)
-        return Completion(text, finish, usage, self.settings.model)
+        return Completion(text, finish, usage, self.settings.model, self.settings.latency)
 
     def _matches(self, asked: str) -> Iterator[str]:
         for rule, text in self.settings.answers.items():

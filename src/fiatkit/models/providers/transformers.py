@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -33,8 +34,11 @@ from fiatkit.errors import (
 )
 from fiatkit.models import catalogue
 from fiatkit.models._devices import Device
-from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
+from fiatkit.records import Completion, Finish, Message, ModelIdentity, Request, Usage
 from fiatkit.settings import Strict
+
+if TYPE_CHECKING:
+    from fiatkit.models.local import SmallModel
 
 CRASHES_A_ROW = 2
 RESTARTS = 3
@@ -71,6 +75,25 @@ class Settings(Strict):
 def create(settings: Settings) -> Transformers:
     """Make the model; its worker starts with the first call."""
     return Transformers(settings)
+
+
+def prompt_lengths(
+    values: Mapping[str, Any], small: SmallModel, prompts: Sequence[Sequence[Message]]
+) -> tuple[list[int], int]:
+    """Tokens of prompts as the worker would read them, from a model that is loaded already.
+
+    Args:
+        values: the settings that the worker would have.
+        small: the model that they name.
+        prompts: messages of each.
+
+    Returns:
+        Tokens of each prompt, and the tokens that a prompt and its answer may take together.
+    """
+    from fiatkit.models.providers._writer import Writer
+
+    writer = Writer(small.model, small.tokenizer, Settings.model_validate(values).context)
+    return [len(writer.prompt_ids(prompt)) for prompt in prompts], writer.context
 
 
 class Transformers:
