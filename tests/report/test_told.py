@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from fiatkit.report import (
     write_json,
     write_markdown,
 )
+from fiatkit.report.scatter import Point, Rule, _box, _labelled, _rules_apart
 from fiatkit.report.words import cautions
-from tests.report.synthetic import make_run
+from tests.report.synthetic import SKILL, make_run
 
 
 def run_of(folder: Path, **options: Any) -> Path:
@@ -47,9 +49,9 @@ def markdown(folder: Path) -> str:
     return (folder / "x.md").read_text(encoding="utf-8").replace("\\", "")
 
 
-def shown(folder: Path) -> str:
+def shown(folder: Path, width: int = 200) -> str:
     output = io.StringIO()
-    Console(file=output, width=200).print(terminal_table(load_run(folder)))
+    Console(file=output, width=width).print(terminal_table(load_run(folder)))
     return output.getvalue()
 
 
@@ -181,3 +183,32 @@ def test_who_pays_is_told_with_both_names_and_the_unit(tmp_path: Path, tuning: f
     for text in (words_of(page(folder)), markdown(folder)):
         assert re.search(rf"fiat on 50 rows and lora on 50 rows, in time: [^.]*{outcome}", text)
         assert "Seconds were measured once, on this machine." in text
+
+
+@pytest.mark.parametrize("more", [(), ("weighted_f1", "roc_auc", "quadratic_kappa")])
+def test_R06_columns_are_left_out_before_the_table_falls_apart(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    labels = tuple("12345")
+    names = ("accuracy", "macro_f1", "auc_pr", *more)
+    folder = run_of(tmp_path / "run", recipes=tuple(SKILL), metric_names=names, labels=labels)
+    lines = shown(folder, 80).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    heads = [line for line in lines if line.startswith("recipe")]
+    assert len(heads) == 3 and "Accuracy [95 %]" in heads[0] and "vs icl" in heads[1]
+    assert sum(line.startswith("shuffled_hint") for line in lines) == 3
+    told = " ".join(" ".join(lines).split())
+    assert ("Left out for want of width: " in told) == bool(more)
+
+
+def test_labels_of_points_at_one_place_do_not_cover_one_another() -> None:
+    points = [Point(f"recipe number {i}", "", "", 500, 200, 190, 210, "") for i in range(12)]
+    boxes = [_box(point) for point in _labelled(points, [Rule("naive", "", "a line", 560, 190)])]
+    boxes.append((560 - 6 - 7.4 * 6, 190 - 17 - 3, 560 - 6, 190 - 3))
+    for a, b in itertools.combinations(boxes, 2):
+        assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+
+
+def test_names_of_two_lines_with_one_end_stand_apart() -> None:
+    rules = _rules_apart([Rule(name, "", name, 900, 250) for name in ("naive", "controlled")])
+    assert abs(rules[0].y - rules[1].y) >= 17

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from fiatkit.metrics import Estimate
 from fiatkit.report.gain import Gain, GainPoint
-from fiatkit.report.plot import bounds_of, hue_of, shape_of
+from fiatkit.report.plot import apart, bounds_of, hue_of, shape_of
 from fiatkit.report.price import PER, PriceLine, Prices
 from fiatkit.report.text import dollars, duration, estimated
 
@@ -22,7 +22,8 @@ TIMES = (0.01, 0.1, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 72
 DAYS = (86400, 172800, 432000, 864000, 8640000)
 APART = 58.0  # between two ticks
 NOTHING = 0.07  # the share of the width that stands for a price of nothing
-OFFSETS = tuple((dx, dy) for dy in (4.5, -6, 15, -14, 23, -23, 32) for dx in (10, -10))
+ASIDE = (4.5, -6, 15, -14, 23, -23, 32, -32, 41, -41, 50, -50, 59, -59, 68, -68)
+OFFSETS = tuple((dx, dy) for dy in ASIDE for dx in (10, -10))
 Scale = Callable[[float], float]
 
 
@@ -158,13 +159,21 @@ def draw_gain(gain: Gain) -> Scatter:
         )
         if trend.slope.value is not None
     ]
+    drawn = _rules_apart([r for r in rules if r is not None])
     return Scatter(
-        _labelled(points),
+        _labelled(points, drawn),
         _even_ticks(low, high, x),
         _even_ticks(least, most, y),
         "; ".join(p.title for p in points),
-        [r for r in rules if r is not None],
+        drawn,
     )
+
+
+def _rules_apart(rules: Sequence[Rule]) -> list[Rule]:
+    """The lines with the places of their names moved, upwards or downwards, off one another."""
+    ordered = sorted(rules, key=lambda rule: rule.y)
+    places = apart([rule.y for rule in ordered], LINE, HEIGHT - BOTTOM)
+    return [replace(rule, y=place) for rule, place in zip(ordered, places, strict=True)]
 
 
 def _gain_point(point: GainPoint, x: Scale, y: Scale) -> Point:
@@ -216,9 +225,11 @@ def _ends(found: Estimate, place: Scale) -> tuple[float, float]:
     return place(low), place(high)
 
 
-def _labelled(points: Sequence[Point]) -> list[Point]:
-    """Each label at the first place round its point where it covers no other and no point."""
+def _labelled(points: Sequence[Point], rules: Sequence[Rule] = ()) -> list[Point]:
+    """Each label at the first place round its point where it covers no other, no name of a line
+    and no point."""
     taken = [(p.x - 6, p.y - 6, p.x + 6, p.y + 6) for p in points]
+    taken += [(r.x - 6 - LETTER * len(r.name), r.y - LINE - 3, r.x - 6, r.y - 3) for r in rules]
     found = []
     for point in sorted(points, key=lambda p: (p.y, p.x)):
         choices = [_label(point, dx, dy) for dx, dy in OFFSETS]
@@ -250,4 +261,5 @@ def _covered(
         high = min(box[3], bottom) - max(box[1], top)
         area += max(wide, 0.0) * max(high, 0.0)
     outside = max(LEFT - box[0], 0.0) + max(box[2] - WIDTH, 0.0) + max(TOP - box[1], 0.0)
+    outside += max(box[3] - (HEIGHT - BOTTOM), 0.0)
     return area + 50 * outside

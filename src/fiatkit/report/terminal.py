@@ -17,13 +17,16 @@ from fiatkit.report.summary import Line, Summary, summarise
 from fiatkit.report.text import clock, count, number, one_line, signed, tokens
 from fiatkit.report.words import below_table, definition, verdict
 
+NAME = 16  # columns that a recipe's name has at least, where it may be broken
+
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column: its title, and a line's text in it."""
+    """A column: its title, a line's text in it, and whether it may be left out."""
 
     title: str
     text: Callable[[Line], str]
+    spare: bool = False
 
 
 def terminal_table(run: Run) -> Group:
@@ -33,15 +36,30 @@ def terminal_table(run: Run) -> Group:
 
 
 class _Fitting:
-    """One table where it fits, else two or three narrower ones, else a block of lines a recipe."""
+    """One table where it fits, else two or three narrower ones; then with broken names and without
+    columns that can be spared; else a block of lines a recipe."""
 
     def __init__(self, summary: Summary, found: Family) -> None:
-        self._summary, self._family = summary, found
+        self._summary, self._found = summary, found
         self._scores, self._versus, self._price = _columns(summary, found)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        title = Text(_title(self._summary))
-        caption = Text(_caption(self._summary, self._family), style="dim")
+        tables, left_out = self._tables(lambda table: options.max_width - _wide(console, table))
+        yield Text(_title(self._summary))
+        for table in tables:
+            yield Text()
+            yield table
+        if tables:
+            yield Text()
+        else:
+            yield from self._blocks()
+        caption = _caption(self._summary, self._found)
+        if left_out:
+            caption += f" Left out for want of width: {', '.join(left_out)}."
+        yield Text(caption, style="dim")
+
+    def _tables(self, room: Callable[[Table], int]) -> tuple[list[Table], list[str]]:
+        """The tables, and the titles of columns that had no room; no tables where none fits."""
         shapes = [
             [[*self._scores, *self._versus, *self._price]],
             [[*self._scores, *self._versus], self._price],
@@ -49,17 +67,20 @@ class _Fitting:
         ]
         for shape in shapes:
             tables = [_table(self._summary, columns) for columns in shape]
-            if all(_fits(console, options, table) for table in tables):
-                yield title
-                for table in tables:
-                    yield Text()
-                    yield table
-                yield Text()
-                yield caption
-                return
-        yield title
-        yield from self._blocks()
-        yield caption
+            if all(room(table) >= 0 for table in tables):
+                return tables, []
+        tables, left_out = [], []
+        for columns in shapes[-1]:
+            kept = list(columns)
+            while (rest := room(_table(self._summary, kept, NAME))) < 0:
+                spare = [column for column in kept if column.spare]
+                if not spare:
+                    return [], []
+                kept.remove(spare[-1])
+                left_out.append(spare[-1].title)
+            longest = max(len(_name(line)) for line in self._summary.lines)
+            tables.append(_table(self._summary, kept, min(NAME + rest, max(longest, NAME))))
+        return tables, left_out
 
     def _blocks(self) -> RenderResult:
         for line in self._summary.lines:
@@ -80,15 +101,16 @@ def _columns(summary: Summary, found: Family) -> tuple[list[_Column], list[_Colu
         _Column(
             "tokens in/out",
             lambda line: f"{tokens(line.prompt_tokens)}/{tokens(line.completion_tokens)}",
+            spare=True,
         ),
-        _Column("time", lambda line: clock(line.seconds)),
+        _Column("time", lambda line: clock(line.seconds), spare=True),
         _Column("failed", lambda line: str(sum(line.failed.values()) or "-")),
     ]
     return scores, versus, price
 
 
 def _other(name: str, label: str) -> _Column:
-    return _Column(label, lambda line: number(line.others[name]))
+    return _Column(label, lambda line: number(line.others[name]), spare=True)
 
 
 def _versus(rival: str, found: Family) -> _Column:
@@ -102,11 +124,13 @@ def _versus(rival: str, found: Family) -> _Column:
     return _Column(f"vs {rival}", told)
 
 
-def _table(summary: Summary, columns: Sequence[_Column]) -> Table:
+def _table(summary: Summary, columns: Sequence[_Column], name: int | None = None) -> Table:
+    """A table of some columns; with `name`, the names are broken to so many columns."""
     table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1), pad_edge=False, show_edge=False)
-    table.add_column("recipe", no_wrap=True)
+    table.add_column("recipe", no_wrap=name is None, width=name, overflow="fold")
     grouped = any(_rows(line).endswith(")") for line in summary.lines)
-    table.add_column("rows (groups)" if grouped else "rows", justify="right", no_wrap=True)
+    rows = "rows (groups)" if name is None else "rows\n(groups)"
+    table.add_column(rows if grouped else "rows", justify="right", no_wrap=True)
     for column in columns:
         table.add_column(Text(column.title), justify="right", no_wrap=True)
     floors = [line for line in summary.lines if line.is_floor]
@@ -121,9 +145,10 @@ def _table(summary: Summary, columns: Sequence[_Column]) -> Table:
     return table
 
 
-def _fits(console: Console, options: ConsoleOptions, table: Table) -> bool:
-    wide = options.update(width=10_000, max_width=10_000)
-    return Measurement.get(console, wide, table).maximum <= options.max_width
+def _wide(console: Console, table: Table) -> int:
+    """How wide a table is where it has all the room."""
+    wide = console.options.update(width=10_000, max_width=10_000)
+    return Measurement.get(console, wide, table).maximum
 
 
 def _name(line: Line) -> str:
