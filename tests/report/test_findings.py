@@ -196,3 +196,17 @@ def test_follow_up_calls_take_only_their_recipe_off_the_axis_of_dollars(tmp_path
     found = prices(load_run(folder))
     assert found.unit == "seconds" and found.left_off == []
     assert "fiat" in found.reason and "not known" in found.reason
+
+
+def test_more_points_than_there_are_is_nothing_that_could_be_told(tmp_path: Path) -> None:
+    """Two seeds that scatter: the formula gives some hundred points."""
+    folder = make_run(
+        tmp_path / "run", recipes=("icl", "icl_constrained", "instruct", "lora", "setfit"),
+        sizes=(50, 200), seeds=(0, 1), groups=14, languages=("sw", "am", "es"),
+        metric_names=("accuracy",),
+    )  # fmt: skip
+    run = load_run(folder)
+    one = family(run).of("setfit", 200)
+    assert one is not None and one.tellable is None and one.difference.high == 100
+    told = _recipes(run, summarise(run))["tellable"]
+    assert told.endswith("For 1 of 4 recipes this cannot be said.")

@@ -21,6 +21,7 @@ from fiatkit.report.run import CellResult, Run
 UNKNOWN = Estimate(None)
 Key = tuple[str, int | None]
 REFERENCES = ("fiat", "instruct")
+LARGEST = 100.0  # points between two scores
 LEAST_DIFFERING = 5  # groups; the spread of fewer says nothing
 
 
@@ -81,11 +82,12 @@ class Evidence:
 
     def tellable(self, pair: Pair, comparisons: int) -> float | None:
         """The smallest difference of the two that the test rows can tell, corrected for so many
-        comparisons; None where too few groups differ to judge by."""
+        comparisons; None where too few groups differ to judge by, or where none is so large."""
         found = self._both(pair)
         if found is None or self.differing(pair) < LEAST_DIFFERING:
             return None
-        return found[0].tellable(*found[1:], comparisons)
+        least = found[0].tellable(*found[1:], comparisons)
+        return None if least is None or least > LARGEST else least
 
     def differing(self, pair: Pair) -> int:
         """How many test groups add to the difference of the two; where the metric is no mean of

@@ -35,7 +35,8 @@ class Comparison:
         mcnemar: McNemar's exact test; its `reason` says why where there is none.
         tellable: the smallest true difference that these test rows and seeds find in 8 of 10
             such comparisons, corrected for the whole family (Bonferroni, the most that Holm asks);
-            None where nothing can be told, or where fewer than 5 groups differ.
+            None where nothing can be told, as where it would be more than 100 points, or where
+            fewer than 5 groups differ.
         verdict: who is better. Only where `p_holm` is at most 0.05 and the interval excludes
             zero is one of them.
     """
@@ -131,7 +132,7 @@ def leading(run: Run) -> tuple[Comparison | None, int]:
     pairs = scored * (scored - 1) // 2
     (test,) = _tests(found, [pair])
     p = None if test is None else min(1.0, pairs * test.p)
-    return _comparison(found, a, b, pair, test, p, found.tellable(pair, pairs)), pairs
+    return _comparison(found, a, b, pair, test, p, _tellable(found, pair, pairs)), pairs
 
 
 @functools.lru_cache(maxsize=4)
@@ -144,9 +145,8 @@ def family(run: Run, against: str | None = None) -> Family:
     tests = _tests(found, [pair for _, _, pair in sound])
     adjusted = metrics.holm([test.p if test else None for test in tests])
     groups = len({row.group for row in run.rows})
-    least = min(1.0, len(sound) * max(2.0 ** (1 - groups), 1e-4)) if sound else None
+    least = _least_p(len(sound), groups) if sound else None
     lead, among = leading(run) if against is None else (None, 0)
-    hopeless = least is not None and least > LEVEL
     return Family(
         reference=chosen,
         metric=run.primary,
@@ -156,14 +156,23 @@ def family(run: Run, against: str | None = None) -> Family:
         groups=groups,
         least_p=least,
         comparisons=[
-            _comparison(
-                found, a, b, pair, test, p, None if hopeless else found.tellable(pair, len(sound))
-            )
+            _comparison(found, a, b, pair, test, p, _tellable(found, pair, len(sound)))
             for (a, b, pair), test, p in zip(sound, tests, adjusted, strict=True)
         ],
         leading=lead,
         pairs=among,
     )
+
+
+def _least_p(comparisons: int, groups: int) -> float:
+    """The smallest p, corrected, that so many groups allow."""
+    return min(1.0, comparisons * max(2.0 ** (1 - groups), 1e-4))
+
+
+def _tellable(found: Evidence, pair: Pair, comparisons: int) -> float | None:
+    groups = len({row.group for row in found.run.rows})
+    hopeless = _least_p(comparisons, groups) > LEVEL
+    return None if hopeless else found.tellable(pair, comparisons)
 
 
 def _tests(found: Evidence, pairs: Sequence[Pair]) -> list[Permutation | None]:

@@ -81,7 +81,7 @@ GLOSSARY = (
         "what could be told",
         "The smallest true difference that a test of this many rows and seeds finds in 8 of 10 "
         "cases, after the correction for the number of comparisons. Smaller ones need more test "
-        "rows. A dash: too few rows differ to say.",
+        "rows. A dash: too few rows differ to say, or the seeds scatter too much.",
     ),
     (
         "crossover",

@@ -125,11 +125,8 @@ def _recipes(run: Run, summary: Summary) -> dict[str, Any]:
 def _tellable(found: Family) -> str:
     """What the test rows could have told at the largest size, in a sentence."""
     size = max((one.size or 0 for one in found.comparisons), default=0)
-    known = sorted(
-        one.tellable
-        for one in found.comparisons
-        if one.tellable is not None and (one.size or 0) == size
-    )
+    each = [one.tellable for one in found.comparisons if (one.size or 0) == size]
+    known = sorted(least for least in each if least is not None)
     if not known:
         return ""
     least, most = f"{known[0]:.1f}", f"{known[-1]:.1f}"
@@ -138,9 +135,11 @@ def _tellable(found: Family) -> str:
         span += ", depending on the recipe,"
     count = len(found.comparisons)
     corrected = f" after the correction for {count} comparisons" if count > 1 else ""
+    rest = len(each) - len(known)
+    unknown = f" For {rest} of {len(each)} recipes this cannot be said." if rest else ""
     return (
         f"What these test rows could tell: a true difference of {span} would be found in 8 of 10 "
-        f"such comparisons{corrected}; smaller ones mostly not."
+        f"such comparisons{corrected}; smaller ones mostly not.{unknown}"
     )
 
 
