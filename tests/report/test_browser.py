@@ -311,3 +311,20 @@ def test_on_a_narrow_screen_names_in_tables_keep_a_width_to_read(
     )
     assert widths and min(widths) >= 120
     browser.looks(1200)
+
+
+def test_at_1280_pixels_the_table_of_recipes_fits_with_long_names(
+    browser: Browser, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run", recipes=("fiat", "lora"), sizes=(50,), seeds=(0, 1))
+    name = "fiat -rationale -instruction -peft -tuned_base"
+    for seed in (0, 1):
+        cell = folder / "cells" / f"lora-n50-s{seed}" / "cell.json"
+        cell.write_text(json.dumps(json.loads(cell.read_text()) | {"recipe": name}))
+    write_html(load_run(folder), folder / "report.html")
+    browser.looks(1280)
+    browser.open(folder / "report.html")
+    box = "document.querySelector('section[aria-labelledby=recipes] .scroll')"
+    assert name in browser.run(f"{box}.innerText")
+    assert browser.run(f"{box}.scrollWidth <= {box}.clientWidth")
+    browser.looks(1200)
