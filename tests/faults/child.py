@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,6 +234,8 @@ def main() -> None:
     """Run by the command line's own rules for signals and exit codes."""
     from fiatkit import cli
 
+    # As from a terminal: a shell's background job, and so what it starts, ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     reader = argparse.ArgumentParser()
     reader.add_argument("url")
     reader.add_argument("store", type=Path)
