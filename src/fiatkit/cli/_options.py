@@ -19,6 +19,19 @@ def _known(value: str | None) -> str | None:
         raise typer.BadParameter(str(error)) from None
 
 
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
+Store = Annotated[
+    Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
+]
+RequireBetter = Annotated[
+    bool,
+    typer.Option(
+        "--require-better-than-baseline",
+        help="Exit 3 if a tuned model's dev score is not above the most frequent answer's.",
+    ),
+]
+Base = Annotated[str | None, typer.Option(help="Where its base model lies now, if it was moved.")]
+
 Encoding = Annotated[
     str | None,
     typer.Option(metavar="NAME", callback=_known, help="Of a text file that is not UTF-8."),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fiatkit.cli._options import Truncate, With, files_by_name
+from fiatkit.cli._options import RequireBetter, Store, Truncate, With, files_by_name
 from fiatkit.cli._spending import (
     MaxCalls,
     MaxCost,
@@ -28,9 +28,6 @@ ListRecipes = Annotated[
     bool, typer.Option("--list-recipes", help="Explain each recipe, and do no more.")
 ]
 Out = Annotated[Path | None, typer.Option(help="Run folder; default: runs/<name of the run file>.")]
-Store = Annotated[
-    Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
-]
 Folds = Annotated[
     int | None,
     typer.Option(min=2, help="Folds of data.file, in place of test rows; as data.folds does."),
@@ -44,13 +41,6 @@ Track = Annotated[
     typer.Option(
         metavar="NAME",
         help="Follow the run in mlflow, trackio or wandb as well; may be given several times.",
-    ),
-]
-RequireBetter = Annotated[
-    bool,
-    typer.Option(
-        "--require-better-than-baseline",
-        help="Exit 3 if a tuned model's dev score is not above the most frequent answer's.",
     ),
 ]
 

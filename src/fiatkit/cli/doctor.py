@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fiatkit.cli._options import Truncate
+from fiatkit.cli._options import RunFile, Truncate
 
 if TYPE_CHECKING:
     from fiatkit.config import RunConfig
 
-RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
 Show = Annotated[
     int,
     typer.Option(metavar="N", min=0, help="Show N training rows as both models will see them."),

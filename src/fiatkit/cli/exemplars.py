@@ -7,20 +7,18 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._options import RunFile, Store
+
 app = typer.Typer(
     help="Make worked examples of your rows. Example: fiat exemplars draft run.yaml",
     no_args_is_help=True,
 )
 
-RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
 Rows = Annotated[int, typer.Option(min=1, max=32, help="How many rows to draft for.")]
 Ids = Annotated[str, typer.Option(help="These rows instead, by id: a,b,c.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a draft that is there.")]
 DraftFile = Annotated[
     Path | None, typer.Option("--draft", help="Default: exemplars.draft.yaml beside the task.")
-]
-Store = Annotated[
-    Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
 ]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from fiatkit.cli._options import RunFile, Store
 from fiatkit.cli._spending import (
     MaxCalls,
     MaxCost,
@@ -18,10 +18,6 @@ from fiatkit.cli._spending import (
 )
 
 BATCHES, CLUSTER = "Batches", "Beyond one machine"
-RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
-Store = Annotated[
-    Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
-]
 PartOf = Annotated[
     str | None,
     typer.Option(

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from fiatkit.cli._options import Base
+
 Folder = Annotated[
     Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fiat tune`, or hub:owner/name.")
 ]
 Kind = Annotated[str, typer.Option("--to", help="peft, merged, gguf, vllm or hub.")]
 Out = Annotated[Path, typer.Option(help="Folder to write; must not exist yet.")]
-Base = Annotated[str | None, typer.Option(help="Where its base model lies now, if it was moved.")]
 CopyBase = Annotated[
     bool,
     typer.Option("--copy-base/--no-base", help="Put the base beside an adapter if no hub has it."),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fiatkit.cli._options import Encoding
+from fiatkit.cli._options import Base, Encoding
 from fiatkit.cli._spending import (
     MaxCalls,
     MaxCost,
@@ -22,7 +22,6 @@ from fiatkit.cli._spending import (
 Artefact = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fiat tune`.")]
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="JSONL or CSV; no target needed.")]
 Out = Annotated[Path, typer.Option(help="Where the predictions go (JSONL).")]
-Base = Annotated[str | None, typer.Option(help="Where its base model lies now, if it was moved.")]
 Store = Annotated[Path, typer.Option(help="Rationale store.")]
 
 

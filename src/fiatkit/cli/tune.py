@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fiatkit.cli._options import Truncate
+from fiatkit.cli._options import RequireBetter, RunFile, Store, Truncate
 from fiatkit.cli._spending import (
     MaxCalls,
     MaxCost,
@@ -18,25 +18,14 @@ from fiatkit.cli._spending import (
     with_flags,
 )
 
-RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")]
 Out = Annotated[Path, typer.Option(help="Folder of the artefact; must not exist yet.")]
 RecipeName = Annotated[str, typer.Option(help="One of `fiat compare --list-recipes` that tunes.")]
 Size = Annotated[int | None, typer.Option(help="Training rows; default: all there are.")]
 Seed = Annotated[int, typer.Option(help="Seed of the subset and of the tuning.")]
-Store = Annotated[
-    Path | None, typer.Option(help="Rationale store; default: runs/rationales.sqlite.")
-]
 ForceResume = Annotated[
     bool,
     typer.Option(
         help="Go on from checkpoints of other data, settings or packages; the artefact tells."
-    ),
-]
-RequireBetter = Annotated[
-    bool,
-    typer.Option(
-        "--require-better-than-baseline",
-        help="Exit 3 if a tuned model's dev score is not above the most frequent answer's.",
     ),
 ]
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fiatkit.cli._options import Base
+
 if TYPE_CHECKING:
     from fiatkit.artefact import Artefact
 
 Folder = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fiat tune`.")]
-Base = Annotated[str | None, typer.Option(help="Where its base model lies now, if it was moved.")]
 
 
 def run(artefact: Folder, base: Base = None) -> None:
