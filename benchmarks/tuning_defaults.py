@@ -1,6 +1,6 @@
-"""What the defaults of `tuning:` rest on: dev scores by learning rate, epoch, batch, warm-up, rank.
+"""What the defaults of `tuning:` rest on: dev scores by rate, epoch, layers, batch, warm-up, rank.
 
-    python benchmarks/tuning_defaults.py OUT.jsonl [--sets ...] [--sizes ...] [--print]
+    python benchmarks/tuning_defaults.py OUT.jsonl [--sets ...] [--sizes ...] [--grids ...]
 
 Tunes SmolLM2 by the recipe `instruct`, which needs no large model, on the first rows of a set's
 train file that are in a language it can read, and scores dev rows after each epoch: the task's
@@ -17,6 +17,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,12 @@ SETS = {
     "xnli": ("xnli", {"en"}),
     "xquad_crosslingual": ("cross_language_qa", {"es", "de", "ro"}),
 }
-RATES = tuple({"learning_rate": rate} for rate in (3e-4, 1e-3, 1e-4))
-OTHERS = ({"batch_rows": 4}, {"batch_rows": 16}, {"warmup": 0.0}, {"rank": 8}, {"rank": 4})
+GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
+    "rates": tuple({"learning_rate": rate} for rate in (3e-4, 1e-3, 1e-4)),
+    "layers": ({"layers": "top-15"}, {"layers": "top-8"}),
+    "steps": ({"batch_rows": 4}, {"batch_rows": 16}, {"warmup": 0.0}),
+    "ranks": ({"rank": 8}, {"rank": 4}),
+}
 
 
 @dataclass(frozen=True)
@@ -114,13 +119,11 @@ def scored(predictor: Predictor, dev: Sequence[Example]) -> tuple[float, float]:
     return score, total / sum(len(row.target) for row in encoded)
 
 
-def cells(sets: Sequence[str], sizes: Sequence[int], seeds: int, epochs: int) -> Iterator[Cell]:
-    """The grid, what tells most first."""
-    for seed in range(seeds):
-        for size in sizes:
-            for name in sets:
-                yield from (Cell(name, size, changed, seed, epochs) for changed in RATES)
-        yield from (Cell(sets[0], sizes[0], changed, seed, epochs) for changed in OTHERS)
+def cells(asked: argparse.Namespace) -> Iterator[Cell]:
+    """The tunings asked for, what tells most first."""
+    changes = [changed for grid in asked.grids for changed in GRIDS[grid]]
+    for seed, size, name in product(range(asked.seeds), asked.sizes, asked.sets):
+        yield from (Cell(name, size, changed, seed, asked.epochs) for changed in changes)
 
 
 def read(out: Path) -> list[dict[str, Any]]:
@@ -149,11 +152,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 300])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--grids", nargs="+", default=list(GRIDS), choices=list(GRIDS))
+    parser.add_argument("--epochs", type=int, default=TuningSettings().epochs)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--print", dest="only", action="store_true")
     asked = parser.parse_args()
-    for cell in () if asked.only else cells(asked.sets, asked.sizes, asked.seeds, asked.epochs):
+    for cell in () if asked.only else cells(asked):
         if not any(cell.key.items() <= line.items() for line in read(asked.out)):
             lines = cell.run()
             with asked.out.open("a") as file:
