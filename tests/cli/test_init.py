@@ -103,6 +103,9 @@ def test_rows_that_do_not_fit_are_left_out_if_they_are_few(folder: Path) -> None
 
 def test_too_few_rows_and_a_wrong_model(folder: Path) -> None:
     assert "PROVIDER:MODEL" in fiat(folder, "init", "mail.csv", "--large", "gpt", code=2)
+    for alone in ("openai_compatible", "openai_compatible:"):
+        told = fiat(folder, "init", "mail.csv", "--large", alone, code=2)
+        assert "Give openai_compatible:MODEL." in told
     lines = (folder / "mail.csv").read_text().splitlines()
     (folder / "few.csv").write_text("\n".join(lines[:12]) + "\n")
     assert "at least 20" in fiat(folder, "init", "few.csv", code=2)

@@ -272,6 +272,9 @@ def test_I08_an_encoding_that_contradicts_the_mark_is_refused(tmp_path: Path) ->
         read_rows(path, "latin-1")
     for fitting in ("utf-16", "utf-16-le"):
         assert values(path, fitting) == [{"id": "1"}]
+    marked = written(tmp_path, "y.csv", codecs.BOM_UTF8 + b"id\n1\n")
+    for fitting in ("utf-8", "utf-8-sig"):
+        assert values(marked, fitting) == [{"id": "1"}]
 
 
 @pytest.mark.parametrize("name", ["latin-77", "base64", "rot13"])

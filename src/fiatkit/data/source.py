@@ -160,7 +160,8 @@ class Source:
         mark, told = next(((m, name) for m, name in MARKS if head.startswith(m)), (b"", ""))
         if self.encoding is None:
             return told or "utf-8", len(mark)
-        if told and not told.startswith(codecs.lookup(self.encoding).name):
+        named = codecs.lookup(self.encoding).name.removesuffix("-sig")
+        if told and not told.startswith(named):
             raise DataError(
                 f'"{self.path}" begins with the byte-order mark of {told.upper()}, but '
                 f'data.encoding says "{self.encoding}".',

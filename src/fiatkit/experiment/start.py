@@ -13,7 +13,7 @@ import yaml
 from fiatkit.data import Row
 from fiatkit.errors import DataError, UsageError
 from fiatkit.files import write_whole
-from fiatkit.models import catalogue, provider_names
+from fiatkit.models import catalogue, is_enough, provider_names
 from fiatkit.settings import parse
 from fiatkit.tasks import DataSettings, DataSplits, Task, load_data
 from fiatkit.tasks.propose import Proposal
@@ -108,12 +108,12 @@ def large_block(told: str, base_url: str = "") -> dict[str, str]:
     Raises:
         UsageError: it is none of these.
     """
-    provider, colon, model = told.partition(":")
-    if colon and provider in provider_names():
-        block = {"provider": provider, "model": model}
+    provider, _, model = told.partition(":")
+    if provider in provider_names():
+        if not model and not is_enough(provider):
+            raise UsageError(f'"{told}" does not say which large model.', f"Give {provider}:MODEL.")
+        block = {"provider": provider} | ({"model": model} if model else {})
         return block | ({"base_url": base_url} if base_url else {})
-    if told in provider_names():
-        return {"provider": told}
     if told in catalogue.names() or told.endswith(".gguf"):
         return {"provider": "llama_cpp", "model": told}
     raise UsageError(

@@ -32,4 +32,10 @@ def provider_names() -> list[str]:
     return registry.names(ROOM)
 
 
-__all__ = ["Device", "cores", "create_chat_model", "is_memory", "provider_names"]
+def is_enough(provider: str) -> bool:
+    """Whether a provider needs no model's name beside its own."""
+    fields = registry.get(ROOM, provider).Settings.model_fields
+    return not ("model" in fields and fields["model"].is_required())
+
+
+__all__ = ["Device", "cores", "create_chat_model", "is_enough", "is_memory", "provider_names"]
