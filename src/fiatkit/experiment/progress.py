@@ -14,22 +14,46 @@ class Progress(Protocol):
 
     def stage(self, name: str, total: int) -> None:
         """A stage of `total` steps begins."""
+        ...
 
     def advance(self, done: int, note: str = "") -> None:
         """`done` steps of the stage are finished."""
+        ...
 
     def say(self, message: str) -> None:
         """A line worth keeping on the screen."""
+        ...
 
     def begins(self, plan: Plan, cell: Cell) -> None:
         """A cell begins, or goes on after a stop."""
+        ...
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers of the tuning under way after so many steps: `loss`, `dev/<metric>`."""
+        ...
 
     def finished(self, plan: Plan, cell: Cell) -> None:
         """A cell was written."""
+        ...
 
 
-class Silent(Progress):
+class Silent:
     """Tells nobody."""
+
+    def stage(self, name: str, total: int) -> None:
+        """Ignore."""
+
+    def advance(self, done: int, note: str = "") -> None:
+        """Ignore."""
+
+    def say(self, message: str) -> None:
+        """Ignore."""
+
+    def begins(self, plan: Plan, cell: Cell) -> None:
+        """Ignore."""
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        """Ignore."""
+
+    def finished(self, plan: Plan, cell: Cell) -> None:
+        """Ignore."""
