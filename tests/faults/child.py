@@ -29,7 +29,7 @@ from fiatkit.reasoning import RationaleStore, completion_key, rationale_request
 from fiatkit.reasoning.engine import Answered, Engine
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price
-from fiatkit.reasoning.reasoner import rationale_of
+from fiatkit.reasoning.rationales import rationale_of
 from fiatkit.records import Query, Request
 from fiatkit.settings import parse
 from fiatkit.tasks import Task

@@ -20,7 +20,7 @@ from fiatkit.experiment.plan import Plan, lay_out, problems
 from fiatkit.experiment.runnable import base_of, why_not
 from fiatkit.experiment.tuned import flaws_of, serving
 from fiatkit.models.protocol import NeedsKey
-from fiatkit.reasoning.reasoner import rationale_request
+from fiatkit.reasoning import rationale_request
 from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor, small_prompt, training_pairs
 from fiatkit.records import Example, Rationale

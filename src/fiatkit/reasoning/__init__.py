@@ -3,12 +3,8 @@
 from fiatkit.reasoning.drafts import draft_rationales, draft_request
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.ledger import Spent
-from fiatkit.reasoning.reasoner import (
-    Reasoner,
-    Standing,
-    rationale_request,
-    stored_rationales,
-)
+from fiatkit.reasoning.rationales import rationale_request, stored_rationales
+from fiatkit.reasoning.reasoner import Reasoner, Standing
 from fiatkit.reasoning.salvage import recover
 from fiatkit.reasoning.shards import Shard
 from fiatkit.reasoning.store import RationaleStore

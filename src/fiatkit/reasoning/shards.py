@@ -13,7 +13,8 @@ from pathlib import Path
 
 from fiatkit.errors import SettingsError
 from fiatkit.reasoning.key import completion_key
-from fiatkit.reasoning.reasoner import Reasoner, rationale_request
+from fiatkit.reasoning.rationales import rationale_request
+from fiatkit.reasoning.reasoner import Reasoner
 from fiatkit.reasoning.store import RationaleStore
 from fiatkit.records import Query
 
