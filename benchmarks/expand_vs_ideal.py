@@ -1,13 +1,14 @@
 """Rows a second against what the endpoint's slots and latency allow, beside two peers.
 
     make bench-expand            # this table and the four others, see README.md
-    python benchmarks/expand_vs_ideal.py [--rows 10000] [--sides fiatkit openai curator]
+    python benchmarks/expand_vs_ideal.py [--rows 10000] [--sides fiatkit openai sockets]
 
 An endpoint on loopback, a process of its own, answers each request after 200 ms, 64 at a time, and
 writes down each request that arrives. Each side asks it for the same rows with the prompt of
 sib200: fiatkit with ledger, budget and durable commits; a bare loop over the openai SDK; and
-bespokelabs-curator, in an environment of its own. A side's figures are kept as soon as they are
-measured, and measured again only if their file is removed.
+bespokelabs-curator, in an environment of its own. Bare sockets with requests written out before
+tell how much of slots / latency the endpoint itself gives. A side's figures are kept as soon as
+they are measured, and measured again only if their file is removed.
 """
 
 import argparse
@@ -29,6 +30,7 @@ COMMANDS = {
     "fiatkit": [sys.executable, "expand_sides.py", "fiatkit"],
     "openai": [sys.executable, "expand_sides.py", "openai"],
     "curator": [str(CURATOR), "curator_expand.py"],
+    "sockets": [sys.executable, "expand_sides.py", "sockets"],
 }
 
 

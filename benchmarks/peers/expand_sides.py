@@ -1,10 +1,12 @@
 """Sides of expand_vs_ideal that run in fiatkit's own environment: a JSON line each.
 
-    python expand_sides.py fiatkit|openai URL ROWS.jsonl SLOTS FOLDER
+    python expand_sides.py fiatkit|openai|sockets URL ROWS.jsonl SLOTS FOLDER
 
 "fiatkit" is what `fiat expand` does with the rows: prompts, keys, ledger, budget, one durable
 commit before each call and one behind it. "openai" is the bare loop: SLOTS workers over the SDK,
-answers kept in a list. Both leave imports and reading the rows out of their seconds.
+answers kept in a list. "sockets" is what the endpoint itself allows: SLOTS connections, each of
+which sends the next request, written out before, when its answer has come. All leave imports and
+reading the rows out of their seconds.
 """
 
 import asyncio
@@ -97,8 +99,38 @@ def openai(url: str, rows: Path, slots: int, folder: Path) -> str:
     return told
 
 
+def sockets(url: str, rows: Path, slots: int, folder: Path) -> str:
+    values = [json.loads(line) for line in rows.read_text().splitlines()]
+    waiting = iter([_request(value["messages"]) for value in values])
+    host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
+
+    async def run() -> str:
+        clock = Clock()
+
+        async def work() -> None:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            for request in waiting:
+                clock.row()
+                writer.write(request)
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]
+                await reader.readexactly(int(length))
+            writer.close()
+
+        await asyncio.gather(*(work() for _ in range(slots)))
+        return clock.told()
+
+    return asyncio.run(run())
+
+
+def _request(messages: list) -> bytes:
+    body = json.dumps({"model": "m", "messages": messages, "max_tokens": 96}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 if __name__ == "__main__":
     os.environ.setdefault("OPENAI_API_KEY", "none")
     side, url, rows, slots, folder = sys.argv[1:]
-    sides = {"fiatkit": fiatkit, "openai": openai}
+    sides = {"fiatkit": fiatkit, "openai": openai, "sockets": sockets}
     print(sides[side](url, Path(rows), int(slots), Path(folder)), flush=True)

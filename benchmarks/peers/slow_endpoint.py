@@ -88,9 +88,9 @@ class Connection(asyncio.Protocol):
                 return
             body = self.buffer[end + 4 : end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
+            self.slots.take(self.transport)
             messages = json.dumps(json.loads(body)["messages"] if body else None, sort_keys=True)
             self.receipts.write(hashlib.sha256(messages.encode()).hexdigest() + "\n")
-            self.slots.take(self.transport)
 
 
 async def main() -> None:
