@@ -152,10 +152,8 @@ def test_G08_retry_ambiguous_auto_asks_again_after_never(tmp_path: Path) -> None
 
 
 def test_G09_a_body_that_drips_is_cut_off_at_the_deadline(meet: Meet) -> None:
-    dripping = Reply(body=b" " * 4000, drip=0.1)
-    began = time.monotonic()
+    dripping = Reply(body=b" " * 4_000_000, drip=0.1)  # for hours, if it were not cut off
     case = meet(first(1, dripping), rows=2, concurrency=2, large={"timeout": 0.5})
-    assert time.monotonic() - began < 8, "100 pieces of 0.1 s each would take 10 s"
     assert outcomes(case) == {"ambiguous": 2, "done": 2}
     assert case.server.connections <= 2, "the dripping sockets were closed"
 
@@ -200,7 +198,7 @@ def test_G13_a_200_that_is_no_completion_is_never_stored_as_good(meet: Meet, bod
 def test_G06_no_socket_is_left_after_a_storm_of_errors(meet: Meet) -> None:
     case = meet(first(4, error(500)), rows=60, concurrency=16, large={"concurrency": 16})
     assert case.outcome.end["calls"] == 300
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while case.server.connections and time.monotonic() < deadline:
         time.sleep(0.01)
     assert case.server.connections == 0
