@@ -19,7 +19,7 @@ from tests.faults.fakeserver import KEY, FakeServer, right_text
 
 STATES = ("ok", "failed:", "skipped:")
 CODES = frozenset({0, 1, 2, 3, 4, 5, 129, 130, 141, 143})
-NEVER_ARRIVED = ("failed:connect", "failed:request")
+NEVER_ARRIVED = ("failed:connect", "failed:request", "failed:unsent")
 BESIDE_A_STORE = ("", "-wal", "-shm", ".lock")
 
 

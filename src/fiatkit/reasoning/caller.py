@@ -1,7 +1,12 @@
-"""One attempt: wait for its turn, put it into the ledger, send it, keep what becomes of it."""
+"""One attempt: wait for its turn, put it into the ledger, send it, keep what becomes of it.
+
+Where nothing is lacking but a place among those under way, a few attempts are put into the ledger
+before their turn, so that no place stays empty while the disk is waited for.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -9,7 +14,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 
-from fiatkit.errors import CapReachedError, EnvironmentProblem, FiatError, ProviderError
+from fiatkit.errors import (
+    CapReachedError,
+    EnvironmentProblem,
+    FatalProviderError,
+    FiatError,
+    ProviderError,
+)
 from fiatkit.models.protocol import ChatModel, NeedsKey, TellsLimits
 from fiatkit.reasoning.budget import Budget
 from fiatkit.reasoning.group_commit import GroupCommit
@@ -84,6 +95,9 @@ class Caller:
         self._run = run
         self._say = say
         self._tells = model if isinstance(model, TellsLimits) else None
+        self._needs_key = model if isinstance(model, NeedsKey) else None
+        self._next = asyncio.Lock()  # held by whose turn is next
+        self._ready = 0  # attempts in the ledger whose turn has not come
         self._quiet_since: float | None = None
         self._told_until = 0.0
 
@@ -102,9 +116,17 @@ class Caller:
             ProviderError: what the attempt came to, when no answer came.
             CapReachedError: nothing more may be sent.
         """
-        if isinstance(self._model, NeedsKey):
-            self._model.check_key()  # without one nothing is sent, so that no call is counted
-        worst = await self._turn(request)
+        if self._needs_key is not None:
+            self._needs_key.check_key()  # without one nothing is sent, so that no call is counted
+        leased = await self._leased_ahead(key, request)
+        worst: Decimal | None = None
+        try:
+            worst = await self._turn(request)
+        finally:
+            if leased is not None:
+                self._ready -= 1
+                if worst is None:
+                    await self._unsent(leased)
         if worst is None:
             return None
         self._budget.reserve(worst)
@@ -112,9 +134,10 @@ class Caller:
         sent = self.pace.begin(tokens)
         usage = Usage()
         try:
-            attempt = await self._lease(key, worst)
+            attempt = leased or await self._lease_now(key, worst)
             answer = await self._sent(attempt, request, sent, worst)
             usage = answer.usage
+            self._heed_model(answer)
         finally:
             used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
             self.pace.end(tokens - used if used else 0)
@@ -125,17 +148,70 @@ class Caller:
         self._budget.learn(request, answer.usage)
         return await self._kept(attempt, request, answer, worst, keep_empty)
 
-    async def _lease(self, key: str, worst: Decimal) -> int:
-        """Put the attempt into the ledger; one that is then not sent after all is closed there."""
+    def check_model(self, answer: Completion) -> None:
+        """Count answers of another model than the one asked for.
+
+        Raises:
+            FatalProviderError: there is one, and the policy is strict.
+        """
+        asked = self._model.identity.model
+        if same_model(asked, answer.model):
+            return
+        others = self.tally.other_models
+        if answer.model not in others:
+            self._say(f'"{answer.model}" answered where "{asked}" was asked.')
+        others[answer.model] = others.get(answer.model, 0) + 1
+        if self._budget.policy.strict:
+            raise FatalProviderError(
+                f'"{answer.model}" answered where "{asked}" was asked.',
+                "Without --strict, such answers are used and counted.",
+                reason="other_model",
+            )
+
+    def _heed_model(self, answer: Completion) -> None:
+        """Stop a strict run before the place of a wrong model's answer is given to another call."""
+        try:
+            self.check_model(answer)
+        except FatalProviderError as problem:
+            self.stopping.because(problem)
+
+    async def _leased_ahead(self, key: str, request: Request) -> int | None:
+        """An attempt in the ledger before its turn; None where it could go now, where more than a
+        place is lacking, or where enough of them stand ready."""
+        wait = self.pace.wait()
+        could_go = wait == 0 and not self._next.locked()
+        if could_go or wait or self._ready >= self.pace.beside or self.stopping.asked:
+            return None
+        if not self._budget.room(self._budget.worst(request)):
+            return None
+        self._ready += 1
+        try:
+            return await self._lease(key)
+        except BaseException:
+            self._ready -= 1
+            raise
+
+    async def _lease_now(self, key: str, worst: Decimal) -> int:
+        try:
+            return await self._lease(key)
+        except BaseException:
+            self._budget.settle(worst, None)
+            raise
+
+    async def _lease(self, key: str) -> int:
+        """Put an attempt into the ledger; one that is then not sent after all is closed there."""
         model, leased = self._model.identity.model, list[int]()
         try:
             await self._written(lambda: leased.append(self._store.lease(key, self._run, model)))
         except BaseException:
-            self._budget.settle(worst, None)
-            with contextlib.suppress(FiatError, IndexError):
-                await self._written(partial(self._store.fail, leased[0], "unsent"))
+            for attempt in leased:
+                await self._unsent(attempt)
             raise
         return leased[0]
+
+    async def _unsent(self, attempt: int) -> None:
+        with contextlib.suppress(FiatError):
+            await self._written(partial(self._store.fail, attempt, "unsent"))
 
     async def _sent(
         self, attempt: int, request: Request, sent: float, worst: Decimal
@@ -155,15 +231,19 @@ class Caller:
             raise
 
     async def _turn(self, request: Request) -> Decimal | None:
-        """Wait until a request may be sent; the most it can cost, or None if the run stops."""
-        while not self.stopping.asked:
-            worst = self._budget.worst(request)
-            wait = self.pace.wait()
-            if wait == 0 and self._budget.room(worst):
-                return worst
-            if self.pace.resume_at > time.monotonic():
-                self._check_pause()
-            await self.stopping.rest(wait or None)
+        """Wait until a request may be sent; the most it can cost, or None if the run stops.
+
+        First come, first served: only whose turn is next looks whether it has come.
+        """
+        async with self._next:
+            while not self.stopping.asked:
+                worst = self._budget.worst(request)
+                wait = self.pace.wait()
+                if wait == 0 and self._budget.room(worst):
+                    return worst
+                if self.pace.resume_at > time.monotonic():
+                    self._check_pause()
+                await self.stopping.rest(wait or None)
         return None
 
     def _check_pause(self) -> None:
@@ -232,6 +312,12 @@ class Caller:
 
     def _account(self) -> None:
         self.tally.cost, self.tally.unknown_cost = self._budget.cost, self._budget.unknown
+
+
+def same_model(asked: str, answered: str) -> bool:
+    """Whether a model's name in an answer is the one asked for, a dated version of it, or none."""
+    short, other = asked.rpartition("/")[2].casefold(), answered.casefold()
+    return not other or short in other or other in asked.casefold()
 
 
 def add(a: Usage, b: Usage) -> Usage:

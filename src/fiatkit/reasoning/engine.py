@@ -22,7 +22,7 @@ from fiatkit.models.protocol import ChatModel
 from fiatkit.reasoning.budget import Budget
 from fiatkit.reasoning.caller import Caller, Tally
 from fiatkit.reasoning.key import completion_key
-from fiatkit.reasoning.limiter import Pace
+from fiatkit.reasoning.limiter import BESIDE, Pace
 from fiatkit.reasoning.place import within_file_limit
 from fiatkit.reasoning.policy import Policy
 from fiatkit.reasoning.prices import Price, pricing
@@ -32,7 +32,6 @@ from fiatkit.records import Completion, Request
 
 FATAL_IN_A_ROW = 3
 LOOKED_UP = 256  # rows at once, before others on the event loop have their turn
-BESIDE = 8  # one more worker for so many prepares a request while others wait for the disk
 RETRIED = {"refused": "refused", "truncated": "length", "empty": "empty"}
 POSSIBLY_BILLED = "possibly_billed"
 ONLY_REASONING = "only reasoning"
@@ -199,7 +198,7 @@ class Engine:
                 lost = Completion("", "error", detail=POSSIBLY_BILLED)
                 return Answered(identity, key, lost, True), None
             return None, request
-        self._check_model(completion)
+        self._caller.check_model(completion)
         found = Answered(identity, key, completion, True)
         if completion.finish in self._again and key not in self._asked_again:
             return found, request
@@ -223,11 +222,11 @@ class Engine:
         found, left = self.stored(identity, request)
         while left is not None:
             key = self._key(left)
-            if self._again:
-                self._asked_again.add(key)
             completion = await self._ask(key, left)
             if completion is None:
                 return None
+            if completion.finish in self._again:
+                self._asked_again.add(key)
             found = Answered(identity, key, completion, False)
             left = with_more_tokens(left, completion, self._more_tokens)
         assert found is not None
@@ -258,7 +257,6 @@ class Engine:
                 return None
             self._answers += 1
             self._fatal.clear()
-            self._check_model(answer)
             if answer.finish != "empty" or last:
                 return answer
             empty += 1
@@ -284,32 +282,6 @@ class Engine:
         if self._answers == answers_before:
             raise error
         return Completion("", "error", detail=error.reason)
-
-    def _check_model(self, answer: Completion) -> None:
-        """Count answers of another model than the one asked for.
-
-        Raises:
-            FatalProviderError: there is one, and the policy is strict.
-        """
-        asked = self.model.identity.model
-        if same_model(asked, answer.model):
-            return
-        others = self.tally.other_models
-        if answer.model not in others:
-            self._say(f'"{answer.model}" answered where "{asked}" was asked.')
-        others[answer.model] = others.get(answer.model, 0) + 1
-        if self.policy.strict:
-            raise FatalProviderError(
-                f'"{answer.model}" answered where "{asked}" was asked.',
-                "Without --strict, such answers are used and counted.",
-                reason="other_model",
-            )
-
-
-def same_model(asked: str, answered: str) -> bool:
-    """Whether a model's name in an answer is the one asked for, a dated version of it, or none."""
-    short, other = asked.rpartition("/")[2].casefold(), answered.casefold()
-    return not other or short in other or other in asked.casefold()
 
 
 def with_more_tokens(request: Request, answer: Completion, more: int | None) -> Request | None:

@@ -16,6 +16,7 @@ from fiatkit.records import RateLimit, RateLimits
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 BURST = 1.0  # seconds' worth of requests that may go at once
+BESIDE = 8  # one more request for so many stands ready while others are under way
 WINDOW = 50  # outcomes that the circuit breaker looks at
 
 
@@ -87,6 +88,11 @@ class Pace:
         self._refusals = 0
         self._opened = 0
         self._recent: deque[bool] = deque(maxlen=WINDOW)
+
+    @property
+    def beside(self) -> int:
+        """Requests that may stand ready, to go as soon as one that is under way ends."""
+        return int(self.window) // BESIDE
 
     def wait(self) -> float | None:
         """Seconds until a request may be sent; 0 now, None when another one has ended."""
