@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -85,9 +86,57 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+class Lock:
+    """A file that one process holds at a time; the lock dies with the process.
+
+    It says who holds it, and keeps a note for the next holder. Its user says in words what is
+    wrong when it cannot be had.
+
+    Args:
+        path: the file, which is made if it is not there.
+
+    Raises:
+        BlockingIOError: another process holds it; `strerror` says which.
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.left = self._read()[1]
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            self._holder = f"pid {os.getpid()} on {socket.gethostname()} since {since}"
+            self.mark(self.left)
+        except BlockingIOError:
+            holder = self._read()[0] or "another process"
+            self.close()
+            raise BlockingIOError(errno.EWOULDBLOCK, holder) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> tuple[str, str]:
+        """Who holds it, and the note."""
+        holder, _, note = os.pread(self._handle, 400, 0).decode(errors="replace").partition("\n")
+        return holder, note
+
+    def mark(self, note: str) -> None:
+        """Replace the note; `left` stays what it was when the lock was taken."""
+        text = f"{self._holder}\n{note}".encode()
+        os.ftruncate(self._handle, len(text))
+        os.pwrite(self._handle, text, 0)
+
+    def close(self) -> None:
+        """Let go. May be called twice."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
 @contextlib.contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
-    """Hold a folder, which is made if it is not there; the lock dies with the process.
+    """Hold a folder, which is made if it is not there.
 
     Args:
         folder: what is written in.
@@ -98,27 +147,19 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = Lock(folder / ".lock")
+    except BlockingIOError as held:
+        raise EnvironmentProblem(
+            f'The {what} "{folder}" is locked by {held.strerror}.',
+            "Wait for it to end, or choose another folder with --out.",
+        ) from None
     except OSError as error:
         raise EnvironmentProblem(
             f'Cannot write the {what} "{folder}": {error.strerror or error}.',
             "Choose another with --out.",
         ) from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-            raise EnvironmentProblem(
-                f'The {what} "{folder}" is locked by {owner}.',
-                "Wait for it to end, or choose another folder with --out.",
-            ) from None
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+    with contextlib.closing(lock):
         yield
-    finally:
-        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -75,6 +75,16 @@ def test_D05_a_second_writer_is_refused_and_a_reader_is_not(path: Path) -> None:
             RationaleStore(path)
 
 
+def test_what_is_open_for_looking_has_no_way_to_write(path: Path) -> None:
+    RationaleStore(path).close()
+    with RationaleStore.read_only(path) as reader:
+        for name in ("lease", "commit", "fail", "together", "import_", "merge", "compact"):
+            assert hasattr(RationaleStore, name)
+            assert not hasattr(reader, name)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._db.execute("DELETE FROM completions")
+
+
 def test_D06_a_dead_process_leaves_no_lock_and_an_ambiguous_lease(path: Path) -> None:
     code = (
         "import os, signal; from pathlib import Path; from fiatkit.reasoning import RationaleStore\n"

@@ -7,14 +7,13 @@ any point leaves either an intent, which is looked up at the provider, or an id.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from fiatkit.reasoning import ledger
 from fiatkit.reasoning.key import canonical_request, request_of
 from fiatkit.records import ModelIdentity, Request
 
@@ -62,18 +61,13 @@ class BatchTable:
 
     def begin(self, name: str, model: ModelIdentity, rows: Sequence[Row], run: str = "") -> None:
         """Commit that a batch is about to be handed in: the batch, its rows and their attempts."""
-        now, place = time.time(), (os.getpid(), socket.gethostname())
         with self._writing():
             self._db.execute(
                 "INSERT INTO batches (name, model, state, rows, began) VALUES (?, ?, ?, ?, ?)",
-                (name, _name(model), OPEN, len(rows), now),
+                (name, _name(model), OPEN, len(rows), time.time()),
             )
             for key, request in rows:
-                attempt = self._db.execute(
-                    "INSERT INTO attempts (key, pid, host, outcome, started, run, model, batch) "
-                    "VALUES (?, ?, ?, 'leased', ?, ?, ?, ?)",
-                    (key, *place, now, run, model.model, name),
-                ).lastrowid
+                attempt = ledger.begin(self._db, key, run, model.model, name)
                 self._db.execute(
                     "INSERT INTO batch_rows (key, batch, request, attempt) VALUES (?, ?, ?, ?)",
                     (key, name, canonical_request(model, request), attempt),

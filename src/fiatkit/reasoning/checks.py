@@ -1,14 +1,59 @@
-"""What an open store holds, and whether it is intact. Reads only."""
+"""Whether a store is intact, before it is written to and at any time; what it holds. Reads only."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from fiatkit.reasoning import schema
-from fiatkit.reasoning.ledger import ledger
+from fiatkit.errors import StoreCorruptError
+from fiatkit.reasoning import ledger, place, schema
+from fiatkit.reasoning.connection import RECOVER, connected, reader
 from fiatkit.reasoning.schema import SELECTED
+
+
+def check_left(path: Path, left: str) -> None:
+    """Refuse a file that has lost what its last writer is known to have put there.
+
+    Args:
+        path: the file.
+        left: what that writer's lock says of it (see `place.lock`).
+
+    Raises:
+        StoreCorruptError: it has.
+    """
+    size = path.stat().st_size if path.exists() else None
+    lost = ""
+    if left and size == 0:
+        lost = "it is empty, though answers were put there"
+    elif (
+        left == "open"
+        and size
+        and not Path(f"{path}-wal").exists()
+        and not place.shared_file_system(path)
+    ):
+        lost = f'"{path.name}-wal", which held the newest answers, is gone'
+    if lost:
+        raise StoreCorruptError(f'The store "{path}" is damaged: {lost}.', RECOVER)
+
+
+def check_before_writing(path: Path) -> None:
+    """Refuse a file that is damaged, another program's or a newer release's.
+
+    Where there is a -wal, it is read by a connection that cannot write: another one, on closing,
+    would remove what it cannot read of it.
+
+    Raises:
+        StoreCorruptError: it is one.
+    """
+    logged = Path(f"{path}-wal").exists()
+    with contextlib.closing((reader if logged else connected)(path)) as db:
+        schema.version_of(db, path)
+        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if problem != "ok":
+        raise StoreCorruptError(f'The store "{path}" is damaged: {problem}.', RECOVER)
 
 
 def status(db: sqlite3.Connection) -> dict[str, Any]:
@@ -18,7 +63,7 @@ def status(db: sqlite3.Connection) -> dict[str, Any]:
         return {str(name): int(count) for name, count in db.execute(query)}
 
     kinds = counts("SELECT finish, count(*) FROM completions GROUP BY finish")
-    spent = ledger(db, ())[0]
+    spent = ledger.sums(db, ())[0]
     return {
         "completions": sum(kinds.values()),
         "by kind": kinds,

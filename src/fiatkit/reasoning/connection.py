@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fiatkit.errors import EnvironmentProblem, StoreCorruptError
+from fiatkit.files import Lock
 from fiatkit.reasoning import place
 
 RECOVER = "It was left as it is. `fiat store recover` saves every answer whose checksum holds."
@@ -21,7 +22,7 @@ class Open(Protocol):
 
     _db: sqlite3.Connection
     _guard: sqlite3.Connection
-    _lock: place.Lock | None
+    _lock: Lock | None
 
 
 OPEN: weakref.WeakSet[Open] = weakref.WeakSet()

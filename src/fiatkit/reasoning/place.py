@@ -5,19 +5,17 @@ Knows files, not SQLite's tables. What is worth a warning is logged; it stops no
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import resource
 import shutil
-import socket
 import sqlite3
 import stat
-import time
 from pathlib import Path
 
 from fiatkit.errors import EnvironmentProblem, StoreLockedError
+from fiatkit.files import Lock
 
 MOUNTS = Path("/proc/self/mounts")
 SHARED = re.compile(
@@ -29,60 +27,29 @@ FILES_BESIDE = 24  # the store's, the standard streams, the event loop, packages
 log = logging.getLogger("fiatkit")
 
 
-class Lock:
-    """The writer's lock, which dies with the process that holds it.
+def lock(path: Path) -> Lock:
+    """Take the writer's lock, with the store's folder, which is made if it is not there.
 
-    Its file says who holds the store and, after that one has died, whether it had closed it.
+    Its note says "open" as long as the file may have answers in its -wal, "closed" once they are
+    in the file itself; "" where no answer was ever put there.
 
     Raises:
         StoreLockedError: another process holds it.
         EnvironmentProblem: the place cannot be written.
     """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise EnvironmentProblem(
-                f'Cannot write the store "{path}": {error.strerror or error}.',
-                "Name another place with --store.",
-            ) from None
-        *owner, self.left = self._read()
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._handle)
-            raise StoreLockedError(
-                f'The store "{path}" is locked by {" ".join(owner) or "another process"}.',
-                "Wait for it to end. Looking (fiat store status) works meanwhile.",
-            ) from None
-        *_, self.left = self._read()
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        self._owner = f"pid {os.getpid()} on {socket.gethostname()} since {since}"
-        try:
-            self.mark(self.left)
-        except OSError as error:
-            os.close(self._handle)
-            raise EnvironmentProblem(
-                f'Cannot write the store "{path}": {error.strerror or error}.',
-                "Free some space, or name another place with --store.",
-            ) from None
-
-    def _read(self) -> list[str]:
-        return os.pread(self._handle, 400, 0).decode(errors="replace").split("\n")
-
-    def mark(self, state: str) -> None:
-        """Note that the file is "open", with answers in it, or "closed"; "" is neither."""
-        text = f"{self._owner}\n{state}".encode()
-        os.ftruncate(self._handle, len(text))
-        os.pwrite(self._handle, text, 0)
-
-    def close(self) -> None:
-        """Let go. May be called twice."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Lock(Path(f"{path}.lock"))
+    except BlockingIOError as held:
+        raise StoreLockedError(
+            f'The store "{path}" is locked by {held.strerror}.',
+            "Wait for it to end. Looking (fiat store status) works meanwhile.",
+        ) from None
+    except OSError as error:
+        raise EnvironmentProblem(
+            f'Cannot write the store "{path}": {error.strerror or error}.',
+            "Free some space, or name another place with --store.",
+        ) from None
 
 
 def make_private(path: Path) -> None:

@@ -19,8 +19,7 @@ from typing import Any
 
 from fiatkit.errors import DataError
 from fiatkit.files import sync
-from fiatkit.reasoning import schema
-from fiatkit.reasoning.place import Lock
+from fiatkit.reasoning import place, schema
 from fiatkit.reasoning.schema import ATTEMPT, COLUMNS, FIRST, LATER, SELECTED, Row
 
 PAGE = 4096
@@ -46,7 +45,7 @@ def recover(path: Path) -> Counter[str]:
     """
     if not path.is_file():
         raise DataError(f'There is no store "{path}".', "Name it with --store.")
-    lock = Lock(path)
+    lock = place.lock(path)
     try:
         fresh = path.with_name(f"{path.name}.recovered")
         fresh.unlink(missing_ok=True)
