@@ -1,5 +1,6 @@
 """Keys: pinned for ever, and different for every field that decides the answer."""
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 
@@ -95,6 +96,41 @@ numbers = st.sampled_from([0, 0.0, 1, 1.0, 0.1, 1e-7, 1e22, 5])
 def test_the_canonical_form_is_that_of_json_with_sorted_keys(
     identity: ModelIdentity, request: Request
 ) -> None:
+    assert canonical_request(identity, request) == plain_json(identity, request)
+
+
+few = st.sampled_from(["", "a", "é"])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.builds(ModelIdentity, few, few, few, few),
+            st.builds(
+                Request,
+                st.lists(st.builds(Message, st.just("user"), few), max_size=2).map(tuple),
+                st.builds(Sampling, st.integers(1, 2), numbers, numbers),
+                st.lists(few, max_size=1).map(tuple),
+            ),
+        ),
+        min_size=2,
+    )
+)
+def test_a_key_does_not_depend_on_what_was_asked_before(
+    asked: list[tuple[ModelIdentity, Request]],
+) -> None:
+    """What rows have in common is remembered from one to the next."""
+    for identity, request in asked:
+        other = replace(request, sampling=Sampling(1, 0.0), sample=1)
+        for one in (request, other, replace(other, sampling=Sampling(1, 0)), request):
+            written = plain_json(identity, one)
+            assert canonical_request(identity, one) == written
+            digest = hashlib.sha256(written.encode()).hexdigest()
+            assert completion_key(identity, one) == digest
+
+
+def plain_json(identity: ModelIdentity, request: Request) -> str:
     values = {
         **asdict(identity),
         "messages": [asdict(message) for message in request.messages],
@@ -103,5 +139,4 @@ def test_the_canonical_form_is_that_of_json_with_sorted_keys(
         "sample": request.sample,
         "version": 1,
     }
-    plain = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    assert canonical_request(identity, request) == plain
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -25,7 +24,8 @@ def canonical_request(identity: ModelIdentity, request: Request) -> str:
     The store keeps it beside the answer. Put together by hand, since a run over a million stored
     rows does little else than this.
     """
-    return _head(identity, request.choices, request.messages[:-1])[0] + _tail(identity, request)
+    frame = _frame(identity, request)
+    return frame.head + frame.tail(request)
 
 
 def request_values(identity: ModelIdentity, request: Request) -> dict[str, Any]:
@@ -47,43 +47,64 @@ def request_of(values: Mapping[str, Any]) -> Request:
 
 def completion_key(identity: ModelIdentity, request: Request) -> str:
     """sha256 of the request's canonical JSON, as 64 hex digits."""
-    digest = _head(identity, request.choices, request.messages[:-1])[1].copy()
-    digest.update(_tail(identity, request).encode())
+    frame = _frame(identity, request)
+    digest = frame.digest.copy()
+    digest.update(frame.tail(request).encode())
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=64)
-def _head(
-    identity: ModelIdentity, choices: tuple[str, ...], shared: tuple[Message, ...]
-) -> tuple[str, hashlib._Hash]:
-    """What the rows of a run have in common: how their JSON begins, and its sha256 so far."""
-    named = ",".join([quoted(choice) for choice in choices])
-    messages = "".join([_message(message) + "," for message in shared])
-    text = f'{{"choices":[{named}],{_of_identity(identity)[0]},"messages":[{messages}'
-    return text, hashlib.sha256(text.encode())
+class _Frame:
+    """What the rows of a run have in common, as JSON: all but the last message and the sample.
+
+    Attributes:
+        of: model, choices and the messages before the last.
+        head: how the JSON begins, as far as the last message.
+        digest: the sha256 of `head`, to be gone on with in a copy.
+    """
+
+    def __init__(self, identity: ModelIdentity, request: Request) -> None:
+        self.of = (identity, request.choices, request.messages[:-1])
+        before = _canonical({"choices": request.choices, "endpoint": identity.endpoint})
+        messages = "".join([_message(message) + "," for message in request.messages[:-1]])
+        self.head = f'{before[:-1]},"messages":[{messages}'
+        self.digest = hashlib.sha256(self.head.encode())
+        named = {"model": identity.model, "provider": identity.provider}
+        self._named = f'],{_canonical(named | {"revision": identity.revision})[1:-1]},"sample":'
+        self._sampling = request.sampling, _of_sampling(request.sampling)
+
+    def tail(self, request: Request) -> str:
+        """The last message, and all that stands behind it."""
+        last = _message(request.messages[-1]) if request.messages else ""
+        sampling, written = self._sampling
+        if request.sampling is not sampling:  # equal is not enough: 0 and 0.0 are written apart
+            written = _of_sampling(request.sampling)
+            self._sampling = request.sampling, written
+        end = f'"sampling":{written},"version":{KEY_VERSION}}}'
+        return f"{last}{self._named}{request.sample},{end}"
 
 
-def _tail(identity: ModelIdentity, request: Request) -> str:
-    """The last message, and all that stands behind it."""
-    last = "".join([_message(message) for message in request.messages[-1:]])
-    return (
-        f'{last}],{_of_identity(identity)[1]},"sample":{request.sample},'
-        f'"sampling":{_of_sampling(request.sampling)},"version":{KEY_VERSION}}}'
-    )
+_latest: _Frame | None = None
+
+
+def _frame(identity: ModelIdentity, request: Request) -> _Frame:
+    """The frame of the latest request, if this one has the same.
+
+    They are compared, not looked up by hash; and since nearly all of it is the very same objects
+    from row to row, comparing takes next to no time.
+    """
+    global _latest
+    frame, of = _latest, (identity, request.choices, request.messages[:-1])
+    if frame is None or frame.of != of:
+        frame = _latest = _Frame(identity, request)
+    frame.of = of
+    return frame
 
 
 def _message(message: Message) -> str:
     return f'{{"content":{quoted(message.content)},"role":"{message.role}"}}'
 
 
-@lru_cache(maxsize=64)
-def _of_identity(identity: ModelIdentity) -> tuple[str, str]:
-    named = {"model": identity.model, "provider": identity.provider, "revision": identity.revision}
-    return _canonical({"endpoint": identity.endpoint})[1:-1], _canonical(named)[1:-1]
-
-
 def _of_sampling(sampling: Sampling) -> str:
-    """Not remembered: 0 and 0.0 are equal and are written differently."""
     return _canonical(
         {
             "max_tokens": sampling.max_tokens,

@@ -10,7 +10,7 @@ from fiatkit.prompts import query_text, reasoning_messages
 from fiatkit.reasoning.engine import ONLY_REASONING, Answered, with_more_tokens
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.store import RationaleStore
-from fiatkit.records import Completion, Message, ModelIdentity, Query, Rationale, Request, Sampling
+from fiatkit.records import Completion, Message, ModelIdentity, Query, Rationale, Request
 
 if TYPE_CHECKING:
     from fiatkit.tasks import Task
@@ -29,13 +29,11 @@ def rationale_request(
         sample: which of several rationales.
         shared: the task's `shared_messages`, by who asks for many.
     """
-    asked = task.reasoning
-    sampling = Sampling(asked.max_tokens, asked.temperature, asked.top_p, stop=tuple(asked.stop))
     if shared is None:
         messages = reasoning_messages(task, query)
     else:
         messages = (*shared, Message("user", query_text(task, query)))
-    return Request(messages, sampling, sample=sample)
+    return Request(messages, task.reasoning.sampling, sample=sample)
 
 
 def rationale_of(task: Task, answered: Answered) -> Rationale:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fiatkit import registry
 from fiatkit.errors import UnknownNameError, did_you_mean
-from fiatkit.records import Exemplar, Query
+from fiatkit.records import Exemplar, Query, Sampling
 from fiatkit.settings import Strict
 from fiatkit.tasks.answers import Kind, marked_lines, read_answer, without_answer
 
@@ -62,6 +62,11 @@ class Reasoning(Strict):
     top_p: float = Field(default=1.0, gt=0, le=1, exclude_if=lambda value: value == 1)
     stop: list[str] = Field(default=[], max_length=4, exclude_if=lambda value: not value)
     more_tokens: int | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """How the large model writes: one object, which all requests of the task share."""
+        return Sampling(self.max_tokens, self.temperature, self.top_p, stop=tuple(self.stop))
 
     @field_validator("instruction", "marker")
     @classmethod
