@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fiatkit.errors import DataError, EnvironmentProblem, StoreCorruptError, StoreLockedError
-from fiatkit.reasoning import RationaleStore, completion_key, stored_rationales
+from fiatkit.reasoning import RationaleStore, completion_key, schema, stored_rationales
 from fiatkit.records import Completion, Message, ModelIdentity, Query, Request, Sampling, Usage
 from fiatkit.tasks import load_task
 
@@ -108,6 +108,15 @@ def test_D08_a_row_with_a_wrong_checksum_is_absent_and_counted(path: Path) -> No
         assert len(store.verify()) == 1
         put(store, "q")
         assert store.verify() == []
+
+
+def test_D08_a_pinned_checksum() -> None:
+    """If this fails, users' paid answers no longer pass their check: do not change the number."""
+    values = ("wärm\n".encode(), "stop", 300, 0, None, 0.5, "big-2026", "", 1.25e9)
+    later = (7, 10**11, None, '[["a", -0.5]]')
+    assert schema.checksum(("a" * 64, *values, *later)) == (
+        "2:9b5ae4d362c912215697080af8be568f8658c73504636342716f6adb4de577b3"
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncated", "zeroed head", "not a database"])

@@ -113,6 +113,7 @@ ATTEMPT = (
     "model",
     "batch",
 )
+NOTHING = (4).to_bytes(8, "big") + b"None"
 PLACES = 12
 
 Row = tuple[Any, ...]
@@ -257,8 +258,16 @@ def _first_checksum(row: Row) -> str:
 
 
 def _digest(values: Row) -> str:
-    raws = [value if type(value) is bytes else repr(value).encode() for value in values]
-    return hashlib.sha256(b"".join([len(r).to_bytes(8, "big") + r for r in raws])).hexdigest()
+    """Each value behind its length in bytes; spelled out, for every answer comes through here."""
+    parts: list[bytes] = []
+    for value in values:
+        if value is None:
+            parts.append(NOTHING)
+            continue
+        raw = value if type(value) is bytes else repr(value).encode()
+        parts.append(len(raw).to_bytes(8, "big"))
+        parts.append(raw)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def answer_holds(answer: Row) -> bool | None:
