@@ -11,6 +11,7 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal
 
 Kind = Literal["label", "labels", "entities", "text"]
@@ -79,6 +80,7 @@ def read_answer(kind: Kind, written: str, labels: Sequence[str] | None) -> str |
     return "; ".join([*(x for x in labels or () if x in known), *dict.fromkeys(strange)])
 
 
+@cache
 def marked_lines(marker: str) -> re.Pattern[str]:
     """Finds the lines that begin with a task's marker; the group is what stands behind it."""
     return re.compile(rf"(?im)^[ \t*_#>\-]*{re.escape(marker)}[ \t*_]*(.*)$")
