@@ -25,7 +25,7 @@ from fiatkit.reasoning.key import canonical_request
 from fiatkit.records import Completion, Query, Usage
 from fiatkit.tasks import load_task
 
-TEXT = "The text speaks of a match and of who won it, so it is about sports.\nAnswer: sports"
+TEXT = "The text speaks of a match and of who won it, so it is about sports.\nTopic: sports"
 GETS = 100_000
 TASK = load_task("sib200")
 MODEL = Scripted(Settings(default=TEXT))
@@ -123,6 +123,7 @@ def store(folder: Path, rows: int, keys: list[str]) -> tuple[float, float, float
 
     def resume() -> None:
         with Reasoner(TASK, Scripted(Settings(default=TEXT)), RationaleStore(path)) as reasoner:
+            assert TASK.parse_answer(TEXT) == "sports"
             told = reasoner.write(queries(rows), rows)
             assert told == {"ok": rows}
             assert reasoner.tally.calls == 0
