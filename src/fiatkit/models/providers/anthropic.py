@@ -7,7 +7,6 @@ Its present version (2026-10-21) takes no temperature, top_p or seed at all: non
 from __future__ import annotations
 
 import json
-import time
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -17,7 +16,8 @@ from fiatkit.models.protocol import BatchModel
 from fiatkit.models.providers._anthropic_batches import AnthropicBatches
 from fiatkit.models.providers._choices import OUTSIDE, chosen, schema
 from fiatkit.models.providers._remote import Remote, check_address, count, revision, word
-from fiatkit.records import Completion, Finish, Message, ModelIdentity, RateLimits, Request, Usage
+from fiatkit.models.providers._remote_model import RemoteModel
+from fiatkit.records import Completion, Finish, Message, ModelIdentity, Request, Usage
 from fiatkit.settings import Strict
 
 REASONING_ROOM = 4096
@@ -92,17 +92,19 @@ def create(settings: Settings) -> Anthropic:
     return Anthropic(settings)
 
 
-class Anthropic:
+class Anthropic(RemoteModel):
     """The Messages API. Implements `ChatModel`."""
 
+    answers_with = "a message"
+
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.slots = settings.concurrency
         check_address(settings.base_url)
-        self.remote = Remote("anthropic", settings.base_url, settings.api_key_env, settings.timeout)
+        remote = Remote("anthropic", settings.base_url, settings.api_key_env, settings.timeout)
+        super().__init__(remote, settings.concurrency)
+        self.settings = settings
         self.identity = ModelIdentity(
             "anthropic",
-            settings.endpoint or self.remote.place,
+            settings.endpoint or remote.place,
             settings.model,
             revision(
                 settings.revision,
@@ -111,57 +113,29 @@ class Anthropic:
                 reasoning_tokens=settings.reasoning_tokens,
             ),
         )
-        self._client: Any = None
         self._before: tuple[Message, ...] = ()
-
-    def check_key(self) -> None:
-        """Raise FatalProviderError where the key is missing or cannot be one."""
-        self.remote.check_key()
-
-    async def complete(self, request: Request) -> Completion:
-        """Make one attempt within the deadline."""
-        self.client()
-        body = self.body(request)
-        began = time.monotonic()
-        content = await self.remote.answer(body)
-        try:
-            return read(json.loads(content), request, time.monotonic() - began)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            failed = self.remote.bad_response("a message", content)
-        raise failed
-
-    @property
-    def limits(self) -> RateLimits | None:
-        """What the endpoint last said of its rate limits."""
-        return self.remote.limits
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
 
     def batches(self) -> BatchModel:
         """Anthropic's message batches."""
         return AnthropicBatches(self)
 
-    def client(self) -> Any:
-        """The SDK's client, made with the first call."""
-        if self._client is None:
-            settings, remote = self.settings, self.remote
-            sdk = remote.sdk
-            remote.check_key()
-            self._client = sdk.AsyncAnthropic(
-                api_key=remote.key or "none",
-                base_url=settings.base_url,
-                max_retries=0,
-                timeout=settings.timeout,
-                open_telemetry=False,
-                http_client=remote.http_client(self.slots),
-            )
-            url = f"{settings.base_url.rstrip('/')}/v1/messages"
-            remote.post_to(url, self._client, {})
-        return self._client
+    def new_client(self) -> Any:
+        """The SDK's client, and where `remote` posts to."""
+        settings, remote = self.settings, self.remote
+        client = remote.sdk.AsyncAnthropic(
+            api_key=remote.key or "none",
+            base_url=settings.base_url,
+            max_retries=0,
+            timeout=settings.timeout,
+            open_telemetry=False,
+            http_client=remote.http_client(self.slots),
+        )
+        remote.post_to(f"{settings.base_url.rstrip('/')}/v1/messages", client, {})
+        return client
+
+    def read(self, value: Any, request: Request, seconds: float) -> Completion:
+        """The completion in a message."""
+        return read(value, request, seconds)
 
     def body(self, request: Request) -> dict[str, Any]:
         """The request's JSON, the same for a single call and for one of a batch."""

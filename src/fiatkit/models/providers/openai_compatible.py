@@ -6,9 +6,7 @@ the ledger knows. The key comes from the environment and is never part of a mess
 
 from __future__ import annotations
 
-import json
 import re
-import time
 from typing import Any
 from urllib.parse import quote
 
@@ -28,7 +26,8 @@ from fiatkit.models.providers._flavours import (
 )
 from fiatkit.models.providers._openai_batches import OpenAIBatches
 from fiatkit.models.providers._remote import Remote, check_address, count, revision, word
-from fiatkit.records import Completion, Finish, ModelIdentity, RateLimits, Request, Usage
+from fiatkit.models.providers._remote_model import RemoteModel
+from fiatkit.records import Completion, Finish, ModelIdentity, Request, Usage
 from fiatkit.settings import Strict
 
 REASONING_ROOM = 4096
@@ -85,19 +84,21 @@ def create(settings: Settings) -> OpenAICompatible:
     return OpenAICompatible(settings)
 
 
-class OpenAICompatible:
+class OpenAICompatible(RemoteModel):
     """A chat-completions endpoint. Implements `ChatModel`."""
 
+    answers_with = "a chat completion"
+
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.slots = settings.concurrency
         check_address(settings.base_url)
         self.manners = _manners(settings)
         key_env = settings.api_key_env or self.manners.flavour.key_env
-        self.remote = Remote("openai", settings.base_url, key_env, settings.timeout)
+        remote = Remote("openai", settings.base_url, key_env, settings.timeout)
+        super().__init__(remote, settings.concurrency)
+        self.settings = settings
         self.identity = ModelIdentity(
             "openai_compatible",
-            settings.endpoint or self.remote.place,
+            settings.endpoint or remote.place,
             settings.model,
             revision(
                 settings.revision,
@@ -105,35 +106,14 @@ class OpenAICompatible:
                 reasoning_tokens=settings.reasoning_tokens,
             ),
         )
-        self._client: Any = None
 
-    def check_key(self) -> None:
-        """Raise FatalProviderError where the key is missing or cannot be one."""
-        self.remote.check_key()
+    def body(self, request: Request) -> dict[str, Any]:
+        """The request's JSON, the same for a single call and for one of a batch."""
+        return self.manners.body(request)
 
-    async def complete(self, request: Request) -> Completion:
-        """Make one attempt within the deadline."""
-        self.client()
-        body = self.manners.body(request)
-        began = time.monotonic()
-        content = await self.remote.answer(body)
-        try:
-            value = json.loads(content)
-            return read(value, request, self.manners.flavour, time.monotonic() - began)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            failed = self.remote.bad_response("a chat completion", content)
-        raise failed
-
-    @property
-    def limits(self) -> RateLimits | None:
-        """What the endpoint last said of its rate limits."""
-        return self.remote.limits
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+    def read(self, value: Any, request: Request, seconds: float) -> Completion:
+        """The completion in a chat completion."""
+        return read(value, request, self.manners.flavour, seconds)
 
     def batches(self) -> BatchModel:
         """OpenAI's batches. Raises UsageError where this flavour has none."""
@@ -144,31 +124,28 @@ class OpenAICompatible:
             )
         return OpenAIBatches(self)
 
-    def client(self) -> Any:
-        """The SDK's client, made with the first call."""
-        if self._client is None:
-            settings, remote = self.settings, self.remote
-            sdk = remote.sdk
-            remote.check_key()
-            common = {
-                "api_key": remote.key or "none",
-                "base_url": settings.base_url,
-                "max_retries": 0,
-                "timeout": settings.timeout,
-                "http_client": remote.http_client(self.slots),
-            }
-            base = settings.base_url.rstrip("/")
-            if settings.api_version:
-                version = settings.api_version
-                self._client = sdk.AsyncAzureOpenAI(**common, api_version=version)
-                if "/deployments" not in base:
-                    base += f"/deployments/{quote(settings.model, safe='')}"
-                params, more = {"api-version": version}, {"api_key": common["api_key"]}
-            else:
-                self._client = sdk.AsyncOpenAI(**common)
-                params, more = {}, {}
-            remote.post_to(f"{base}/chat/completions", self._client, params, **more)
-        return self._client
+    def new_client(self) -> Any:
+        """The SDK's client, and where `remote` posts to."""
+        settings, remote = self.settings, self.remote
+        sdk = remote.sdk
+        common = {
+            "api_key": remote.key or "none",
+            "base_url": settings.base_url,
+            "max_retries": 0,
+            "timeout": settings.timeout,
+            "http_client": remote.http_client(self.slots),
+        }
+        base = settings.base_url.rstrip("/")
+        if not settings.api_version:
+            client = sdk.AsyncOpenAI(**common)
+            remote.post_to(f"{base}/chat/completions", client, {})
+            return client
+        version = {"api-version": settings.api_version}
+        client = sdk.AsyncAzureOpenAI(**common, api_version=settings.api_version)
+        if "/deployments" not in base:
+            base += f"/deployments/{quote(settings.model, safe='')}"
+        remote.post_to(f"{base}/chat/completions", client, version, api_key=common["api_key"])
+        return client
 
 
 def _manners(settings: Settings) -> Manners:
