@@ -12,9 +12,9 @@ from fiatkit.models.providers.scripted import Scripted, Settings
 from fiatkit.reasoning import RationaleStore, Reasoner
 from fiatkit.reasoning.key import completion_key
 from fiatkit.reasoning.policy import Policy
-from fiatkit.records import Completion, Query, Request
+from fiatkit.records import Completion, Query, Request, Usage
 
-from .conftest import TASK
+from .conftest import TASK, Playing
 
 SLOTS = 16
 READY = SLOTS // 8
@@ -101,3 +101,17 @@ def test_G26_max_calls_is_exact_though_attempts_stand_ready(tmp_path: Path, cap:
     assert attempts.pop("done") == cap
     assert sum(attempts.values()) <= READY
     assert set(attempts) <= {"failed:unsent"}
+
+
+def test_G18_a_refusal_that_is_asked_for_again_is_asked_once_for_all_rows_of_its_text(
+    tmp_path: Path,
+) -> None:
+    refused = Completion("", "refused", Usage(1, 1, 0))
+    model = Playing(lambda text, time: refused if "same" in text else None)
+    queries = [Query("a", {"text": "same"}), *rows(12), Query("b", {"text": "same"})]
+    for calls in (1, 2):
+        store, policy = RationaleStore(tmp_path / "s.sqlite"), Policy(retry=("refused",))
+        with Reasoner(TASK, model, store, policy=policy) as reasoner:
+            found = reasoner.expand(queries)
+        assert [found[name].status for name in "ab"] == ["failed:refused"] * 2
+        assert sum("same" in text for text in model.asked) == calls

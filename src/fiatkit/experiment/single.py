@@ -144,6 +144,9 @@ def write_rationales(
 ) -> tuple[Counter[str], Path]:
     """Have the large model write a plan's rationales, or one part of them, into a store.
 
+    What grows with the rows is the plan: bad rows, ids that stand twice, groups and splits are
+    decided over all rows before anything is sent. Writing adds nothing to that.
+
     Args:
         plan: the run.
         progress: what is told meanwhile.
