@@ -11,7 +11,7 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 Kind = Literal["label", "labels", "entities", "text"]
@@ -68,7 +68,7 @@ def read_answer(kind: Kind, written: str, labels: Sequence[str] | None) -> str |
     bare = written.strip(STRIP)
     if kind == "text":
         return bare.rstrip(".。।").strip(STRIP) or None
-    by_name = {label.strip().casefold(): label for label in labels or ()}
+    by_name = _by_name(tuple(labels or ()))
     if kind == "label":
         return by_name.get(_folded(bare))
     pieces = [_folded(piece) for piece in bare.replace(",", ";").split(";")]
@@ -78,6 +78,11 @@ def read_answer(kind: Kind, written: str, labels: Sequence[str] | None) -> str |
         return whole or (NONE if pieces == [NONE] else None)
     strange = [piece for piece in pieces if piece and piece not in by_name]
     return "; ".join([*(x for x in labels or () if x in known), *dict.fromkeys(strange)])
+
+
+@lru_cache
+def _by_name(labels: tuple[str, ...]) -> dict[str, str]:
+    return {label.strip().casefold(): label for label in labels}
 
 
 @cache
