@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -100,6 +101,10 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def nothing(path: Path, key: str) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: None}))
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -110,6 +115,8 @@ def flip(path: Path) -> None:
         (lambda folder: (folder / TENSORS).unlink(), f"{TENSORS} is missing"),
         (lambda folder: (folder / MARKER).unlink(), f"{MARKER} is missing"),
         (lambda folder: cut(folder / MARKER), "it cannot be read"),
+        (lambda folder: nothing(folder / MARKER, "about"), f"{MARKER} is not as it was saved"),
+        (lambda folder: nothing(folder / MARKER, "step"), f"{MARKER} is not as it was saved"),
     ],
 )
 def test_T02_a_damaged_checkpoint_is_skipped_aloud_for_the_one_before(
@@ -186,6 +193,21 @@ def test_T03_a_checkpoint_of_another_tuning_is_refused_and_the_difference_named(
     assert any("resumed by force after step 3" in note for note in result.notes())
 
 
+def test_T03_a_base_with_another_config_is_another_base_though_its_weights_are_the_same(
+    tiny_chat_model: Path, tmp_path: Path, kept: Callable[..., Checkpoints]
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_chat_model, base)
+    with pytest.raises(Stop):
+        tuned(base, kept(), stop_after=3)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    with pytest.raises(CheckpointError, match=r"these differ: base/config\.json \("):
+        tuned(base, kept())
+    result, _ = tuned(base, kept(force=True))
+    assert result.resumed[0]["forced"][0].startswith("base/config.json (")
+
+
 def test_T04_weights_that_are_not_finite_are_never_saved(
     tiny_chat_model: Path, kept: Callable[..., Checkpoints]
 ) -> None:
@@ -248,6 +270,27 @@ def test_T08_older_checkpoints_go_only_when_the_new_one_is_verified(
         "step-00000001",
         "step-00000002",
     ]
+
+
+def test_T08_one_of_the_same_step_stays_until_the_state_at_the_epochs_end_is_saved(
+    kept: Callable[..., Checkpoints], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state(epochs: int) -> State:
+        return State({"weight/a": torch.ones(5)}, {"epochs": epochs})
+
+    checkpoints = kept()
+    checkpoints.save(8, state(0))
+    with monkeypatch.context() as full:
+        full.setattr(module, "sync", lambda path: flip(path) if path.is_file() else None)
+        with pytest.raises(EnvironmentProblem, match="last good one: step-00000008"):
+            checkpoints.save(8, state(1))
+    found = kept().newest()
+    assert found is not None
+    assert found.values["epochs"] == 0
+    checkpoints.save(8, state(1))
+    found = kept().newest()
+    assert found is not None
+    assert found.values["epochs"] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -69,6 +69,8 @@ class Checkpoints:
             EnvironmentProblem: it cannot be written; the last good one is still there.
         """
         final = self.folder / f"step-{step:08d}"
+        while final in self._good:  # of the same step, before its epoch ended: kept meanwhile
+            final = final.with_name(f"{final.name}-2")
         work = self.folder / f".{final.name}.part"
         with self._written(work):
             for old in (work, final):
@@ -181,6 +183,8 @@ def _problem(path: Path) -> str:
         marker = _marker(path)
         if marker["format"] > FORMAT:
             return f"it has format {marker['format']}, which this release cannot read"
+        if not isinstance(marker["about"], dict) or not isinstance(marker["step"], int):
+            return f"{MARKER} is not as it was saved"
         for name in (TENSORS, VALUES):
             if sha256_of(path / name) != marker["files"][name]:
                 return f"{name} is not as it was saved"

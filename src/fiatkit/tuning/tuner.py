@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
 from fiatkit.errors import UsageError
+from fiatkit.models import catalogue
 from fiatkit.models._frozen import frozen_states
 from fiatkit.models.local import Encoded, SmallModel
 from fiatkit.records import TrainingPair
@@ -198,6 +199,7 @@ def _about(
     return {
         "rows": content.hexdigest(),
         "base": small.identity["revision"],
+        **{f"base/{name}": digest for name, digest in catalogue.file_sums(small.ref).items()},
         "seed": seed,
         **{f"tuning.{key}": value for key, value in chosen.items()},
         **{name: version(name) for name in ("torch", "transformers", "peft")},
