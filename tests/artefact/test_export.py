@@ -1,5 +1,6 @@
 """Exports: other programs, without fiatkit, give fiatkit's answers; what would not is not written."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -45,6 +46,27 @@ def asked_outside(folder: Path, rows: list[dict[str, Any]], tmp_path: Path) -> A
 def asked_inside(folder: Path, texts: list[str]) -> list[str | None]:
     queries = [Query(str(number), {"text": text}) for number, text in enumerate(texts)]
     return [p.answer for p in load_fitted(folder).predictor.predict(queries, {})]
+
+
+@pytest.mark.parametrize("kind", ["peft", "hub"])
+def test_virtual_tokens_are_no_part_of_what_a_card_scores(
+    made: Callable[[str], tuple[Path, Any]], tmp_path: Path, kind: str
+) -> None:
+    """Each label's log-probability by the card's code is fiatkit's."""
+    folder, _ = made("prompt_tuning")
+    export(folder, kind, tmp_path / "out")
+    fitted = load_fitted(folder).predictor
+    queries = [Query(str(number), {"text": text}) for number, text in enumerate(TEXTS)]
+    shown = [small_prompt(fitted.task, fitted.recipe, query, None) for query in queries]
+    encoded = [fitted.small.encode(prompt, max_length=500, reserve=20) for prompt in shown]
+    ours = fitted.small.score_labels(encoded, fitted.task.choices or [], batch_tokens=500)
+    code = outside.code_of(tmp_path / "out").replace("return max(", "return list(map(score, ")
+    code = code.replace(", key=score)", "))")
+    assert "map(score" in code
+    names: dict[str, Any] = {}
+    with contextlib.chdir(tmp_path / "out"):
+        exec(code, names)
+    np.testing.assert_allclose([names["answer"](**row) for row in ROWS], ours, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["peft", "merged", "hub"])

@@ -72,9 +72,8 @@ def transformers_code(source: Source, load: str) -> str:
     if source.labels:
         logits = "model(input_ids=torch.tensor([prompt]), labels=torch.tensor([ids])).logits[0]"
         if not decoder:
-            logits = (
-                "model(input_ids=torch.tensor([prompt + ids[:-1]])).logits[0, len(prompt) - 1 :]"
-            )
+            # Counted from the end: virtual tokens, where an adapter has some, come first.
+            logits = "model(input_ids=torch.tensor([prompt + ids[:-1]])).logits[0, -len(ids) :]"
         code += CHOOSE.format(logits=logits)
     else:
         code += WRITE.format(start="" if decoder else "[len(prompt) :]")
