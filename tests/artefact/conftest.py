@@ -1,9 +1,11 @@
 """A small artefact of each kind, made once, and a copy of it for each test to damage."""
 
+import contextlib
 import dataclasses
 import hashlib
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,17 @@ def saved(
 def lora(made: Callable[[str], tuple[Path, Any]], tmp_path: Path) -> Path:
     """A copy of a LoRA artefact."""
     return Path(shutil.copytree(made("lora")[0], tmp_path / "model"))
+
+
+@contextlib.contextmanager
+def file_size_limit(most: int) -> Iterator[None]:
+    """No file may grow above `most` bytes: who writes more meets an error, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def reseal(folder: Path, **changed: Any) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.artefact.conftest import make, reseal, scores
+from tests.artefact.conftest import file_size_limit, make, reseal, scores
+from tests.conftest import CHATML, make_model
 
 from fiatkit import artefact
 from fiatkit.artefact import manifest
-from fiatkit.errors import ArtefactError, UnknownNameError
+from fiatkit.errors import ArtefactError, EnvironmentProblem, UnknownNameError
 from fiatkit.models.local import SmallModel
 
 
@@ -25,6 +26,45 @@ def test_a_loaded_artefact_answers_the_same(saved: tuple[Path, Any]) -> None:
     assert preparation["recipe"]["label"] == "é"
     names = {file.suffix for file in folder.iterdir()}
     assert names == {".json", ".safetensors"}
+
+
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "more"),
+    [
+        ("GPT2", "lora", GPT2),
+        ("GPT2", "ia3", GPT2),
+        ("Mixtral", "lora", {"num_local_experts": 2}),
+    ],
+)
+def test_what_peft_sets_by_itself_is_no_reason_to_refuse(
+    tmp_path: Path, kind: str, method: str, more: dict[str, Any]
+) -> None:
+    """Its mark of GPT-2's transposed layers, and experts that are kept as one weight."""
+    base = make_model(tmp_path / "base", CHATML, kind, **more)
+    before = make(tmp_path / "model", base, method)
+    small, _ = artefact.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(scores(small), before)
+
+
+def test_what_loading_would_refuse_is_not_saved(
+    tmp_path: Path, tiny_chat_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = artefact.checks.ADAPTER_KEYS - {"r"}
+    monkeypatch.setattr(artefact.checks, "ADAPTER_KEYS", keys)
+    with pytest.raises(ArtefactError, match='sets "r", which no adapter'):
+        make(tmp_path / "model", tiny_chat_model, "lora")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_cannot_be_written_end_as_a_problem_of_the_disk(
+    tmp_path: Path, tiny_chat_model: Path
+) -> None:
+    with file_size_limit(8192), pytest.raises(EnvironmentProblem, match='/model": File too large'):
+        make(tmp_path / "model", tiny_chat_model, "lora")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_manifest_tells_what_it_was_made_of(saved: tuple[Path, Any]) -> None:

@@ -24,8 +24,9 @@ MAX_JSON = 4 * 1024 * 1024
 MAX_FILES = 1000
 WHOLE = "Take a whole copy of the artefact."
 ADAPTER = "adapter_config.json"
-# Keys of adapter_config.json that may differ from peft's own defaults. Others could have it
-# import modules, or compute what fiatkit does not know.
+# Keys of adapter_config.json that may differ from peft's own defaults: those that fiatkit's methods
+# set, and those that peft sets by itself for some models (GPT-2's layers, experts kept as one
+# weight). Others could have it import modules, or compute what fiatkit does not know.
 ADAPTER_KEYS = {
     *("peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision"),
     *("inference_mode", "target_modules", "feedforward_modules", "exclude_modules"),
@@ -33,7 +34,7 @@ ADAPTER_KEYS = {
     *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern"),
     *("num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_layers"),
     *("num_attention_heads", "prompt_tuning_init", "prompt_tuning_init_text"),
-    *("tokenizer_name_or_path", "init_ia3_weights"),
+    *("tokenizer_name_or_path", "init_ia3_weights", "fan_in_fan_out", "target_parameters"),
 }
 
 
@@ -88,26 +89,32 @@ def check_names(folder: Path, sums: Mapping[str, str], manifest: str) -> None:
         raise ArtefactError(f'"{folder}": names of its manifest differ in case only.')
 
 
-def check_contents(folder: Path, names: Mapping[str, str]) -> None:
+def check_contents(folder: Path, names: Mapping[str, str], *, finite: bool = True) -> None:
     """Nothing in the files asks for code, and the weights are whole, finite and as configured.
+
+    Args:
+        folder: the artefact.
+        names: of its files.
+        finite: whether every weight is read; else no more than the headers of their files are.
 
     Raises:
         ArtefactError: names the file and what is wrong.
     """
-    rank = None
+    rank, experts = None, False
     for name in names:
         if name.endswith(".json"):
             values = read_json(folder / name)
             _refuse_code(folder / name, values)
             if name == ADAPTER:
                 check_adapter_config(folder / name, values)
-                rank = values.get("r")
+                rank, experts = values.get("r"), bool(values.get("target_parameters"))
     for name in names:
         if name.endswith(".safetensors"):
             tensors = weights.read_header(folder / name)
             if rank is not None:
-                weights.check_rank(folder / name, tensors, rank)
-            weights.refuse_non_finite(folder / name, tensors)
+                weights.check_rank(folder / name, tensors, rank, experts=experts)
+            if finite:
+                weights.refuse_non_finite(folder / name, tensors)
 
 
 def _refuse_code(path: Path, values: Any) -> None:

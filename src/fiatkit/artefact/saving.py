@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
-from fiatkit.artefact import manifest
+from fiatkit.artefact import checks, manifest, weights
 from fiatkit.errors import ArtefactError
 from fiatkit.files import sync, write_json
 from fiatkit.models import catalogue
@@ -32,8 +32,9 @@ def save(
 ) -> None:
     """Save a tuned model with all that prediction must repeat.
 
-    The folder is made beside its final place and renamed at the end, manifest last, so that an
-    unfinished one is never taken for an artefact.
+    The folder is made beside its final place, manifest last, read back but for the weights
+    themselves, and renamed at the end, so that an unfinished one is never taken for an artefact
+    and none is saved that loading refuses.
 
     Args:
         folder: must not exist.
@@ -43,30 +44,36 @@ def save(
         scores: of the tuned model, by split and metric.
 
     Raises:
-        ArtefactError: the folder exists, or a weight is not finite.
+        ArtefactError: the folder exists, a weight is not finite, or loading would refuse it.
+        EnvironmentProblem: the disk is full, or the place cannot be written.
     """
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():
         raise ArtefactError(f'"{folder}" exists already.', "Choose another folder.")
     _refuse_non_finite(small)
     work = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    method = str(preparation["recipe"]["method"])
-    registry.get(METHODS, method).save(small.model, work)
-    write_json(work / PREPARATION, preparation)
-    manifest.Manifest(
-        method=method,
-        small=small.identity | base_of(str(preparation["small"]), small.tokenizer),
-        files={file.name: catalogue.sha256_of(file) for file in sorted(work.iterdir())},
-        large=large,
-        data=preparation.get("tuned_on", {}),
-        scores=scores or {},
-        versions=manifest.versions(),
-    ).write(work)
-    for path in (*work.iterdir(), work):  # libraries write files without bringing them to the disk
-        sync(path)
-    work.rename(folder)
-    sync(folder.parent)
+    try:
+        with weights.writing(folder):
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            method = str(preparation["recipe"]["method"])
+            registry.get(METHODS, method).save(small.model, work)
+            write_json(work / PREPARATION, preparation)
+            manifest.Manifest(
+                method=method,
+                small=small.identity | base_of(str(preparation["small"]), small.tokenizer),
+                files={file.name: catalogue.sha256_of(file) for file in sorted(work.iterdir())},
+                large=large,
+                data=preparation.get("tuned_on", {}),
+                scores=scores or {},
+                versions=manifest.versions(),
+            ).write(work)
+            checks.check_contents(work, manifest.read(work).files, finite=False)
+            for path in (*work.iterdir(), work):  # libraries do not bring files to the disk
+                sync(path)
+            work.rename(folder)
+            sync(folder.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def base_of(ref: str, tokenizer: Any) -> dict[str, Any]:

@@ -7,16 +7,19 @@ used.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fiatkit.errors import ArtefactError
+from fiatkit.errors import ArtefactError, EnvironmentProblem
 
 MAX_HEADER = 8 * 1024 * 1024  # 40,000 tensors of long names; the format itself allows 100 MB
 CHUNK = 4 * 1024 * 1024
@@ -44,6 +47,29 @@ class Tensor:
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Tell what keeps libraries from writing their files, under the folder's final name.
+
+    Raises:
+        EnvironmentProblem: the disk is full, or the place cannot be written.
+    """
+    import safetensors
+
+    try:
+        yield
+    except (OSError, safetensors.SafetensorError) as error:
+        # safetensors says: I/O error: No space left on device (os error 28)
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None and not isinstance(error, OSError):
+            raise
+        reason = os.strerror(int(number[1])) if number else getattr(error, "strerror", None)
+        raise EnvironmentProblem(
+            f'Cannot write "{folder}": {reason or error}.',
+            "Free some space or choose another place, then run the same command again.",
+        ) from None
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
@@ -103,11 +129,20 @@ def refuse_non_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
                     )
 
 
-def check_rank(path: Path, tensors: Mapping[str, Tensor], rank: int) -> None:
-    """Refuse LoRA matrices of another rank than their adapter_config.json says."""
+def check_rank(
+    path: Path, tensors: Mapping[str, Tensor], rank: int, *, experts: bool = False
+) -> None:
+    """Refuse LoRA matrices of another rank than their adapter_config.json says.
+
+    With `experts` those of all experts of a layer stand in one, so that it may be a multiple.
+    """
     for tensor in tensors.values():
         down, up = ".lora_A." in tensor.name, ".lora_B." in tensor.name
-        if (down or up) and (len(tensor.shape) != 2 or tensor.shape[int(up)] != rank):
+        if not (down or up):
+            continue
+        found = tensor.shape[int(up)] if len(tensor.shape) == 2 else 0
+        whole = experts and type(rank) is int and rank > 0 and found > 0 and found % rank == 0
+        if found != rank and not whole:
             raise ArtefactError(
                 f'"{path}": "{tensor.name}" has the shape {list(tensor.shape)}, which does not fit '
                 f"the rank {rank} of adapter_config.json."
@@ -139,4 +174,4 @@ def _damaged(path: Path, why: str) -> ArtefactError:
     )
 
 
-__all__ = ["Tensor", "check_rank", "read_header", "refuse_non_finite"]
+__all__ = ["Tensor", "check_rank", "read_header", "refuse_non_finite", "writing"]

@@ -73,10 +73,16 @@ def serve_flags(source: Source) -> list[str]:
 def _refuse_unknown(source: Source) -> None:
     """Refuse adapters of kinds that vLLM does not load."""
     config = json.loads((source.artefact.folder / peft.ADAPTER[0]).read_text(encoding="utf-8"))
-    plain = config["peft_type"] == "LORA" and not config.get("use_dora")
+    plain = config["peft_type"] == "LORA"
+    plain = plain and not config.get("use_dora") and not config.get("target_parameters")
     if not plain or config["r"] > RANKS[-1]:
+        merged = config["peft_type"] != "PROMPT_TUNING"
         raise ArtefactError(
-            f"vLLM loads plain LoRA adapters of a rank of at most {RANKS[-1]}; this one was tuned "
-            f'by the method "{source.artefact.manifest.method}".',
-            "Export it with --to merged, which vLLM serves as a model of its own.",
+            f"vLLM loads plain LoRA adapters of a rank of at most {RANKS[-1]}, not on experts that "
+            "are kept as one weight; this one was tuned by the method "
+            f'"{source.artefact.manifest.method}".',
+            "Export it with --to merged, which vLLM serves as a model of its own."
+            if merged
+            else "Virtual tokens cannot be merged either: export it with --to peft, or tune with "
+            "lora.",
         )
