@@ -70,3 +70,36 @@ def test_A14_labels_that_yaml_reads_as_something_else_are_refused(
     )
     with pytest.raises(SettingsError, match="labels, item 1.*quotes"):
         load_task(str(path))
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ("tuning: {alpha: .inf}", "line 4: tuning.alpha should be a finite number (given: inf)"),
+        ("tuning: {learning_rate: .nan}", "tuning.learning_rate should be a finite number"),
+        ("tuning: {clip: .inf}", "tuning.clip: should be a finite number; null leaves"),
+        ("limits: {requests_per_minute: .inf}", "should be a finite number (given: inf)"),
+        ("max_failed: .nan", "max_failed should be a finite number (given: nan)"),
+        ("tuning: {class_weights: {a: .inf}}", 'the weight of "a" should be a finite number above'),
+        ("tuning: {class_weights: {a: -1}}", "a finite number above 0 (given: -1)"),
+        ("tuning: {class_weights: foo}", "should be none, balanced or {label: weight} (given: 'f"),
+        ("tuning: {class_weights: [a]}", "should be none, balanced or {label: weight}"),
+        ("tuning: {class_weights: {1: 2}}", "the label 1 should be text; put it into quotes."),
+        ("tuning: {1: 2}", "line 4: tuning: the key 1 should be text; put it into quotes."),
+        (
+            "prices: {1: {prompt: 1, completion: 1}}",
+            "line 4: prices: the key 1 should be text; put it into quotes.",
+        ),
+        ("yes: 2", '"run.yaml", the key True should be text; put it into quotes.'),
+    ],
+)
+def test_values_that_are_no_finite_numbers_and_keys_that_are_no_text_are_told_plainly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text(f"version: 1\ntask: t\nsmall: {{model: m}}\n{block}\n")
+    with pytest.raises(SettingsError) as refused:
+        read_config("run.yaml")
+    assert told in refused.value.message
+    assert "Input should" not in refused.value.message
+    assert "mistakes" not in refused.value.message

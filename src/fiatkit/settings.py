@@ -20,6 +20,7 @@ PLAIN = {
     **dict.fromkeys(("float_type", "float_parsing"), "should be a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "should be true or false"),
     **dict.fromkeys(("dict_type", "model_type"), "should be keys and values: {key: value}"),
+    "finite_number": "should be a finite number",
     "list_type": "should be a list in brackets: [a, b]",
     "string_type": "should be text; put it into quotes",
     "path_type": "should be a path",
@@ -27,9 +28,11 @@ PLAIN = {
 
 
 class Strict(BaseModel):
-    """A settings block: unknown keys are errors, values are frozen."""
+    """A settings block: unknown keys are errors, numbers finite, values frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=False, allow_inf_nan=False
+    )
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -180,6 +183,8 @@ def _explain(
 
 def _problem(item: Any) -> str:
     """One of pydantic's problems in plain words: where, what is allowed, what was given."""
+    if text := _problem_of_key(item):
+        return text
     kind, where = item["type"], _where(item["loc"])
     if kind == "missing":
         return f'the key "{where}" is missing'
@@ -192,6 +197,18 @@ def _problem(item: Any) -> str:
         return f"{where}: {message}" if where else message
     usual = item["msg"].replace("Input should be", "should be")
     return f"{where or 'the file'} {PLAIN.get(kind, usual)}{shown}"
+
+
+def _problem_of_key(item: Any) -> str:
+    """What is said of a key that is no text, as 1 and yes are none to YAML; empty for values."""
+    path = item["loc"]
+    if path[-1:] == ("[key]",):
+        path = path[:-1]
+    elif item["type"] != "invalid_key":
+        return ""
+    where = _where(path[:-1])
+    told = f"the key {item['input']!r} should be text; put it into quotes"
+    return f"{where}: {told}" if where else told
 
 
 def _where(path: tuple[Any, ...]) -> str:

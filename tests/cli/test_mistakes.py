@@ -97,6 +97,11 @@ MISTAKES = [
     Mistake("a word for a number", COMPARE, run("[20]", "[many]")),
     Mistake("a number for a list", COMPARE, run("[20]", "20")),
     Mistake("a size of nothing", COMPARE, run("[20]", "[0]")),
+    Mistake("a number without end", COMPARE, run("sizes:", "tuning: {clip: .inf}\nsizes:")),
+    Mistake(
+        "weights of no label", COMPARE, run("sizes:", "tuning: {class_weights: equal}\nsizes:")
+    ),
+    Mistake("a key that is a number", COMPARE, run("sizes:", "tuning: {1: 2}\nsizes:")),
     Mistake("an unknown way to cut", COMPARE, run("sizes:", "truncate: front\nsizes:")),
     Mistake("an unknown recipe", COMPARE, run("[instruct]", "[instruct, fiatt]")),
     Mistake("an unknown provider", COMPARE, run("scripted", "openai")),

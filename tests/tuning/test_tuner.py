@@ -9,7 +9,7 @@ import torch
 from fiatkit.errors import NonFiniteLossError, UsageError
 from fiatkit.models.local import SmallModel
 from fiatkit.records import Part, SmallPrompt, TrainingPair
-from fiatkit.tuning import TuningSettings, tune
+from fiatkit.tuning import Checkpoints, TuningSettings, tune
 from fiatkit.tuning.tuner import Row, encode_rows, steps, target_loss, weighted
 
 
@@ -157,6 +157,20 @@ def test_patience_stops_early(load: Callable[[], SmallModel]) -> None:
     settings = TuningSettings(epochs=9, patience=2)
     result = tune(load(), PAIRS, settings, seed=0, dev_score=lambda: 1.0)
     assert len(result.history) == 3
+
+
+def test_without_clip_a_step_is_that_of_a_limit_that_is_never_reached(
+    load: Callable[[], SmallModel], tmp_path: Path
+) -> None:
+    found = []
+    for clip in (None, 1e9, 1e-3):
+        small = load()
+        kept = Checkpoints(tmp_path / str(clip), {}, say=lambda text: None)
+        settings = TuningSettings(epochs=1, learning_rate=0.01, clip=clip)
+        tune(small, PAIRS, settings, seed=0, checkpoints=kept)
+        found.append(torch.cat([p.detach().flatten() for p in small.model.parameters()]))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
 
 
 def test_T04_a_loss_that_is_not_finite_stops_within_one_step(

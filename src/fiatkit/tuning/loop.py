@@ -4,6 +4,7 @@ and go on as if it had not. What the rows are and how their loss is computed it 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -162,7 +163,8 @@ class Loop:
             group["lr"] = self._rate * self._share(self.done)
         loss = self._gradient(rows)
         self._finite(loss, rows, "loss")
-        norm = torch.nn.utils.clip_grad_norm_(self._weights.values(), self.settings.clip)
+        most = math.inf if self.settings.clip is None else self.settings.clip
+        norm = torch.nn.utils.clip_grad_norm_(self._weights.values(), most)
         self._finite(norm, rows, "gradient")
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)

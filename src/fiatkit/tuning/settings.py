@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
@@ -32,7 +33,7 @@ class TuningSettings(Strict):
             are divided into as many parts as that takes, with the same gradient.
         warmup: share of the steps in which the learning rate rises; then it falls linearly to 0.
         weight_decay: of AdamW.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; null: it is not clipped.
         max_length: tokens of prompt and target together; a longer prompt has its rationale cut.
         rationale_dropout: share of the training rows that are read without their rationale, so
             that the model can also answer a row whose rationale failed. A row's id and the seed
@@ -56,7 +57,7 @@ class TuningSettings(Strict):
     batch_tokens: int = Field(default=2048, ge=16)
     warmup: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=1.0, gt=0)
+    clip: float | None = Field(default=1.0, gt=0)
     max_length: int = Field(default=1024, ge=16)
     rationale_dropout: float = Field(default=0.0, ge=0, le=1)
     patience: int | None = Field(default=None, ge=1)
@@ -70,6 +71,29 @@ class TuningSettings(Strict):
         known = registry.names(ROOM)
         if value not in known:
             raise ValueError(UnknownNameError("tuning method", value, known).one_line)
+        return value
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _no_clip_is_null(cls, value: Any) -> Any:
+        if value == math.inf:
+            raise ValueError("should be a finite number; null leaves the gradient as it is")
+        return value
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _weights_are_told(cls, value: Any) -> Any:
+        if value in ("none", "balanced"):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError(f"should be none, balanced or {{label: weight}} (given: {value!r})")
+        for label, weight in value.items():
+            if not isinstance(label, str):
+                raise ValueError(f"the label {label!r} should be text; put it into quotes")
+            if type(weight) not in (int, float) or not 0 < weight < math.inf:
+                raise ValueError(
+                    f'the weight of "{label}" should be a finite number above 0 (given: {weight!r})'
+                )
         return value
 
     @field_validator("layers")
