@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fiatkit.errors import ModelFileError
+from fiatkit.models._causal import Causal
 from fiatkit.models._scoring import padded_batches
 from fiatkit.models.local import Encoded, SmallModel
 from fiatkit.records import Part, SmallPrompt
@@ -113,8 +114,9 @@ def test_batches_hold_their_budget_and_every_row_once() -> None:
 def test_a_head_with_more_behind_it_is_refused(
     tiny_chat_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SmallModel, "logits", lambda self, hidden: hidden @ hidden.T)
-    with pytest.raises((ModelFileError, RuntimeError)):
+    plain = Causal.logits
+    monkeypatch.setattr(Causal, "logits", lambda self, hidden: plain(self, hidden) * 1.1)
+    with pytest.raises(ModelFileError, match="does more after its head"):
         SmallModel.load(str(tiny_chat_model))
 
 

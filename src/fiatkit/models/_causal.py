@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fiatkit.models._padding import lengths_of, pad, real
@@ -12,6 +14,29 @@ if TYPE_CHECKING:
     import torch
 
 Ids = tuple[int, ...]
+WINDOW = re.compile(r"window(_size|_len)?$|^local_attention|^attention_chunk_size$")
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """What a model's cache of prompts that were read is good for.
+
+    Attributes:
+        widest: most columns, answers included, of unequal prompts that are read together. A
+            sliding window counts the padding behind the shorter ones, and the state of a
+            recurrent layer has read it. None: any number.
+        usable: False computes prompts and answers anew with each new token.
+    """
+
+    widest: int | None = None
+    usable: bool = True
+
+    @classmethod
+    def within_window(cls, config: Any) -> Caching:
+        """Unequal prompts together up to the narrowest window that a config names."""
+        values = vars(config.get_text_config())
+        found = [v for name, v in values.items() if WINDOW.search(name) and type(v) is int]
+        return cls(min((window for window in found if window > 0), default=None))
 
 
 class Causal:
@@ -23,8 +48,9 @@ class Causal:
 
     gap = " "
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, caching: Caching = Caching()) -> None:
         self.model = model
+        self.caching = caching
         self.device: torch.device = model.get_input_embeddings().weight.device
 
     @staticmethod
@@ -56,10 +82,16 @@ class Causal:
         found: torch.Tensor = self.model(input_ids=ids).logits[0, len(prompt) - 1 :]
         return found
 
-    @staticmethod
-    def batches(rows: Sequence[Ids], tokens: int, extra: int = 0) -> Iterator[list[int]]:
-        """Indices in batches of like length, each at most `tokens` with its padding."""
-        return padded_batches(rows, tokens, extra)
+    def batches(self, rows: Sequence[Ids], tokens: int, extra: int = 0) -> Iterator[list[int]]:
+        """Indices in batches of like length, each at most `tokens` with its padding.
+
+        Args:
+            rows: token ids.
+            tokens: what a batch may hold; a longer row is a batch of its own.
+            extra: what is to grow behind each row; behind rows in the wider batches this needs
+                equal lengths where the model's cache does (see `Caching`).
+        """
+        return padded_batches(rows, tokens, extra, self.caching.widest if extra else None)
 
     def score(self, rows: Sequence[Ids], targets: Sequence[Ids]) -> torch.Tensor:
         """Summed log-probability of each target, stop token included, after each prompt.
@@ -86,9 +118,11 @@ class Causal:
         return found[lines, places]
 
     def read(self, prompts: Sequence[Ids]) -> Reading:
-        """Compute prompts, padded at the right, where causal attention never looks."""
+        """Compute prompts, padded at the right, where no position looks."""
         import torch
 
+        if not self.caching.usable:
+            return WholeReading(self, prompts)
         lengths = lengths_of(prompts, self.device)
         output = self.hidden(input_ids=pad(prompts).to(self.device), use_cache=True)
         last = output.last_hidden_state[torch.arange(len(prompts)), lengths - 1]
@@ -114,7 +148,10 @@ class CausalReading:
 
     def repeat(self, count: int) -> None:
         """Go on with `count` answers to each prompt, side by side."""
-        self._cache.batch_repeat_interleave(count)
+        import torch
+
+        lines = torch.arange(len(self._lengths), device=self._lengths.device)
+        self._cache.reorder_cache(lines.repeat_interleave(count))  # what all kinds of cache have
         self._lengths = self._lengths.repeat_interleave(count)
 
     def extend(self, ids: torch.Tensor) -> torch.Tensor:
@@ -133,3 +170,37 @@ class CausalReading:
             past_key_values=self._cache,
         ).last_hidden_state
         return found
+
+
+class WholeReading:
+    """Prompts and answers that are computed from their first token whenever an answer grows.
+
+    Attributes:
+        last: hidden states [n, width] from which each answer's first token is predicted.
+    """
+
+    def __init__(self, network: Causal, prompts: Sequence[Ids]) -> None:
+        self._network = network
+        self._rows = list(prompts)
+        self.last = self._ends(1)[:, 0]
+
+    def repeat(self, count: int) -> None:
+        """Go on with `count` answers to each prompt, side by side."""
+        self._rows = [row for row in self._rows for _ in range(count)]
+
+    def extend(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [n, k] to the answers; returns their hidden states [n, k, width]."""
+        self._rows = [(*row, *new) for row, new in zip(self._rows, ids.tolist(), strict=True)]
+        return self._ends(ids.shape[1])
+
+    def _ends(self, count: int) -> torch.Tensor:
+        """Hidden states of the last tokens of each row: [n, count, width]."""
+        import torch
+
+        device = self._network.device
+        states: torch.Tensor = self._network.hidden(
+            input_ids=pad(self._rows).to(device), use_cache=False
+        ).last_hidden_state
+        starts = lengths_of(self._rows, device) - count
+        places = starts[:, None] + torch.arange(count, device=device)
+        return states[torch.arange(len(states), device=device)[:, None], places]

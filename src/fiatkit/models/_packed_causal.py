@@ -20,8 +20,7 @@ ROOM = 32  # tokens of an answer before its keys and values must be copied to a 
 class PackedCausal(Causal):
     """A decoder model of transformers. Has the same methods as `Causal`, and their results."""
 
-    @staticmethod
-    def batches(rows: Sequence[Ids], tokens: int, extra: int = 0) -> Iterator[list[int]]:
+    def batches(self, rows: Sequence[Ids], tokens: int, extra: int = 0) -> Iterator[list[int]]:
         """Indices in batches of at most `tokens` computed tokens, like beginnings together."""
         return batches(rows, tokens, extra)
 

@@ -3,11 +3,12 @@ every prompt, and predict nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fiatkit.models._causal import Causal, CausalReading
+from fiatkit.models._causal import Caching, Causal, CausalReading, WholeReading
 from fiatkit.models._padding import lengths_of, pad, real
+from fiatkit.models._scoring import Reading
 from fiatkit.models._seq2seq import EncoderDecoder
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ class PromptedCausal(Causal):
     from what peft's own forward computes; their own outputs are dropped.
     """
 
-    def __init__(self, wrapped: Any) -> None:
-        super().__init__(wrapped.get_base_model())
+    def __init__(self, wrapped: Any, caching: Caching = Caching()) -> None:
+        super().__init__(wrapped.get_base_model(), caching)
         self._wrapped = wrapped
+
+    def batches(self, rows: Sequence[Ids], tokens: int, extra: int = 0) -> Iterator[list[int]]:
+        """As `Causal.batches`; where answers grow, the virtual tokens are columns too."""
+        return super().batches(rows, tokens, extra and extra + virtual_tokens(self._wrapped))
 
     def hidden(self, **inputs: Any) -> Any:
         """Run the model's body; where nothing is cached yet, behind the virtual tokens."""
@@ -36,10 +41,12 @@ class PromptedCausal(Causal):
         output.last_hidden_state = output.last_hidden_state[:, virtual_tokens(self._wrapped) :]
         return output
 
-    def read(self, prompts: Sequence[Ids]) -> CausalReading:
+    def read(self, prompts: Sequence[Ids]) -> Reading:
         """Compute prompts, padded at the right; the cache holds the virtual tokens too."""
         import torch
 
+        if not self.caching.usable:
+            return WholeReading(self, prompts)
         lengths = lengths_of(prompts, self.device)
         output = self.hidden(input_ids=pad(prompts).to(self.device), use_cache=True)
         last = output.last_hidden_state[torch.arange(len(prompts)), lengths - 1]

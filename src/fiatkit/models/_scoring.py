@@ -58,17 +58,23 @@ def score_branches(network: Any, rows: Sequence[Ids], targets: Sequence[Ids]) ->
     return sums + chosen.sum(1).view(len(rows), count)
 
 
-def padded_batches(rows: Sequence[Ids], tokens: int, extra: int = 0) -> Iterator[list[int]]:
+def padded_batches(
+    rows: Sequence[Ids], tokens: int, extra: int = 0, widest: int | None = None
+) -> Iterator[list[int]]:
     """Indices in batches of like length, each at most `tokens` with its padding.
 
     Args:
         rows: token ids.
         tokens: what a batch may hold; a longer row is a batch of its own.
         extra: what is computed for each row besides.
+        widest: rows that are longer with their `extra` come together only if of one length.
     """
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda i: (len(rows[i]), i)):
-        if batch and (len(rows[index]) + extra) * (len(batch) + 1) > tokens:
+        width = len(rows[index]) + extra
+        alike = bool(batch) and len(rows[index]) == len(rows[batch[0]])
+        alone = widest is not None and width > widest and not alike
+        if batch and (alone or width * (len(batch) + 1) > tokens):
             yield batch
             batch = []
         batch.append(index)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fiatkit.errors import ModelFileError
+from fiatkit.models._causal import Caching
 from fiatkit.models._padding import lengths_of, pad, real
 from fiatkit.models._scoring import padded_batches, score_branches
 
@@ -21,9 +22,11 @@ class EncoderDecoder:
 
     Attributes:
         gap: what stands between a prompt without template and its answer: they never touch.
+        caching: answers grow beside their prompts, each in its own columns.
     """
 
     gap = ""
+    caching = Caching()
 
     def __init__(self, model: Any) -> None:
         self.model = model

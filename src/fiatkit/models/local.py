@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiatkit.errors import EnvironmentProblem, MissingExtraError, ModelFileError
-from fiatkit.models import catalogue
-from fiatkit.models._causal import Causal
+from fiatkit.models import _trial, catalogue
+from fiatkit.models._causal import Caching, Causal
 from fiatkit.models._chat import scaffold, template_of, tokens_of
 from fiatkit.models._devices import choose as choose_device
 from fiatkit.models._devices import cores, memory_told, own_cores, precision
 from fiatkit.models._literal import Literal
 from fiatkit.models._lora import fused_lora
-from fiatkit.models._packed import CannotPackError
 from fiatkit.models._packed_causal import PackedCausal
 from fiatkit.models._prompted import PromptedCausal, PromptedEncoderDecoder, is_prompted
 from fiatkit.models._seq2seq import EncoderDecoder
@@ -71,6 +70,7 @@ class SmallModel:
         stop_id: the token that ends an answer.
         has_template: whether prompts go through a chat template.
         packs: whether rows that begin alike are computed together; not every architecture can.
+        caching: what else its cache allows, where rows are padded.
     """
 
     def __init__(self, model: Any, tokenizer: Any, identity: dict[str, str]) -> None:
@@ -83,10 +83,10 @@ class SmallModel:
         self.context = int(getattr(model.config, "max_position_embeddings", 2048))
         template = template_of(tokenizer)
         self.has_template = template is not None
-        self.packs = False
+        self.packs, self.caching = False, Caching()
         self._before, self._after, self.stop_id = self._frame(template)
-        self._check_head()
-        self.packs = self.check_packing(_toy_rows(self.stop_id))
+        self.caching = _trial.caching(self.network, self.stop_id)
+        self.packs = self.check_packing(_trial.rows_that_begin_alike(self.stop_id))
 
     @classmethod
     def load(cls, ref: str, *, device: str = "auto") -> SmallModel:
@@ -98,7 +98,7 @@ class SmallModel:
 
         Raises:
             ModelFileError: weights missing, of a refused kind, or of an architecture whose
-                answers cannot be scored exactly.
+                answers cannot be scored exactly (see `_trial`).
             EnvironmentProblem: the device is not here, or has too little memory.
         """
         folder, identity = catalogue.resolve_transformers(ref)
@@ -214,11 +214,12 @@ class SmallModel:
         """How this kind of model computes."""
         core = self.core
         if is_prompted(self.model):
-            prompted = is_encoder_decoder(core.config)
-            return (PromptedEncoderDecoder if prompted else PromptedCausal)(self.model)
+            if is_encoder_decoder(core.config):
+                return PromptedEncoderDecoder(self.model)
+            return PromptedCausal(self.model, self.caching)
         if is_encoder_decoder(core.config):
             return EncoderDecoder(core)
-        return PackedCausal(core) if self.packs else Causal(core)
+        return PackedCausal(core) if self.packs else Causal(core, self.caching)
 
     @property
     def device(self) -> Any:
@@ -238,44 +239,16 @@ class SmallModel:
         """Apply the head to chosen hidden states [n, width]; returns [n, vocabulary]."""
         return self.network.logits(hidden)
 
-    def _check_head(self) -> None:
-        """Refuse an architecture whose logits are not head(body): scores would be wrong."""
-        import torch
-
-        prompt, target = (self.stop_id, 1), (2, 3)
-        with torch.inference_mode():
-            whole = self.network.own_logits(prompt, target).float()
-            ours = self.logits(self.before_targets([(prompt, target)])).float()
-        if not torch.allclose(whole, ours, atol=1e-2 * float(whole.abs().max())):
-            raise ModelFileError(
-                f'"{type(self.core).__name__}" does more after its head than fiatkit knows.',
-                "Use another small model.",
-            )
-
     def check_packing(self, rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> bool:
-        """Whether packing gives these (prompt, target) rows the states that each has alone.
+        """Whether packing gives these (prompt, target) rows the states that each has alone, in
+        training as in prediction.
 
         Where it does not, rows are padded from now on.
         """
-        import torch
-
         core = self.core
-        random = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in core.modules())
-        self.packs = False
-        if random or is_encoder_decoder(core.config) or is_prompted(self.model):
-            return False
-        plain, packed = Causal(core), PackedCausal(core)
-        prompts, targets = ([row[i] for row in rows] for i in (0, 1))
-        try:
-            with torch.inference_mode(), self.fused():
-                alone = torch.cat([plain.before_targets([row]) for row in rows]).float()
-                together = packed.before_targets(rows).float()
-                scores = torch.cat([plain.score([prompt], targets) for prompt in prompts])
-                branches = packed.score(prompts, targets)
-        except (CannotPackError, TypeError, ValueError, AttributeError, KeyError, IndexError):
-            return False
-        same = torch.allclose(alone, together, atol=1e-2 * float(alone.abs().max()))
-        self.packs = same and torch.allclose(scores, branches, atol=0.1, rtol=1e-2)
+        possible = not is_encoder_decoder(core.config) and not is_prompted(self.model)
+        with self.fused():
+            self.packs = possible and _trial.packs(core, rows)
         return self.packs
 
     def fused(self) -> contextlib.AbstractContextManager[int]:
@@ -367,16 +340,6 @@ class SmallModel:
                 break
             last = reading.extend(chosen[:, None])[:, -1]
         return written
-
-
-def _toy_rows(stop: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Rows of unequal length that begin alike, some of them longer than others do."""
-    shared, more = tuple(range(3, 15)), tuple(range(2, 12))
-    return [
-        ((*shared, 4, 5), (6, 7, stop)),
-        ((*shared, *more, 9, 3, 3), (6, stop)),
-        ((*shared, *more, 8), (6, 7, 5, stop)),
-    ]
 
 
 def is_encoder_decoder(config: Any) -> bool:
