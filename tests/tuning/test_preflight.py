@@ -162,6 +162,16 @@ def test_T12_a_target_longer_than_prediction_may_write_is_noted(tiny_chat_model:
     assert preflight.refuse(flaws) == [f"1 of 7 training rows: {preflight.UNWRITABLE} (r9)."]
 
 
+def test_T12_a_target_with_characters_unknown_to_the_tokenizer_is_noted(
+    tiny_t5_model: Path,
+) -> None:
+    small = SmallModel.load(str(tiny_t5_model))
+    pairs = [*PAIRS, pair(8, "火星"), pair(9, "warm 火星 now")]
+    rows, _, _ = encode_rows(small, pairs, LIMIT, RESERVE)
+    flaws = look(small, rows, pairs)
+    assert preflight.refuse(flaws) == [f"2 of 8 training rows: {preflight.UNKNOWN} (r8, r9)."]
+
+
 def test_a_target_without_any_token_is_refused() -> None:
     """A tokenizer may drop characters: here, control characters."""
     family = FAMILIES["wordpiece"]()

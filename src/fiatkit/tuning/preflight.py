@@ -26,6 +26,8 @@ STOP_INSIDE = "a token that ends an answer, or pads it, stands inside the target
 TEMPLATE = "prediction puts the prompt into another chat template than training"
 NOT_A_PREFIX = "the prompt that prediction reads is not what comes before the target in training"
 UNWRITABLE = "the target is longer than what prediction may write (max_answer_tokens)"
+UNKNOWN = "the tokenizer has no token for a part of the target, which can never be written"
+NOTED = (UNWRITABLE, UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def check(
     for row in rows:
         for what in _row(small, by_id[row.query_id], row, read, reserve):
             found.setdefault(what, []).append(row.query_id)
-    flaws = [Flaw(w, tuple(ids), len(rows), w != UNWRITABLE) for w, ids in found.items()]
+    flaws = [Flaw(w, tuple(ids), len(rows), w not in NOTED) for w, ids in found.items()]
     return [*flaws, *_labels(small, labels), *_pad(small)]
 
 
@@ -114,6 +116,8 @@ def _row(
         yield STOP_OUTSIDE
     if not _ends(small).isdisjoint(row.target[:-1]):
         yield STOP_INSIDE
+    if small.tokenizer.unk_token_id in set(row.target[:-1]) - _ends(small):
+        yield UNKNOWN
     if len(row.target) > reserve:
         yield UNWRITABLE
     else:
