@@ -16,8 +16,17 @@ from fiatkit.reasoning import RationaleStore
 from fiatkit.reasoning.stopping import Stopping
 from tests.faults import child
 from tests.faults.conftest import Meet
-from tests.faults.fakeserver import Asked, FakeServer, Reply, completion, error, first, right_text
-from tests.faults.invariants import Case, check, right
+from tests.faults.fakeserver import (
+    Asked,
+    FakeServer,
+    Reply,
+    completion,
+    error,
+    first,
+    right_text,
+    well,
+)
+from tests.faults.invariants import Case, check, right, snapshot
 
 
 def test_G02_the_whole_queue_pauses_then_opens_up_without_a_burst(meet: Meet) -> None:
@@ -115,11 +124,20 @@ def test_G03_a_nonsensical_pause_becomes_our_own(meet: Meet, said: str) -> None:
 THREE_HOURS = error(429, "rate_limit_exceeded", retry_after="10800")
 
 
-def test_G04_max_wait_stops_at_once_and_says_when_to_come_back(meet: Meet, tmp_path: Path) -> None:
-    case = meet(first(1, THREE_HOURS), code=5, policy={"max_wait": "1h"})
-    assert "asks to wait until" in case.outcome.output
-    assert "Run the same command again" in case.outcome.output
-    meet(rows=6)
+def test_G04_max_wait_stops_at_once_and_says_when_to_come_back(tmp_path: Path) -> None:
+    def script(asked: Asked) -> Reply:
+        return THREE_HOURS if asked.number == 1 else well(asked)
+
+    with FakeServer(script) as server:
+        store = tmp_path / "store.sqlite"
+        stopped = child.here(server.url, store, 6, policy={"max_wait": "1h"})
+        before = snapshot(store, server)
+        done = child.here(server.url, store, 6)
+        keys = child.keys(server.url, child.queries(6))
+    assert stopped.code == 5
+    assert "asks to wait until" in stopped.output
+    assert "Run the same command again" in stopped.output
+    check(Case(server, store, keys, done, texts=right(keys), before=before))
 
 
 def test_G04_a_pause_of_hours_says_when_it_ends_and_ctrl_c_works(tmp_path: Path) -> None:
