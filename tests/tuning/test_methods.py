@@ -20,6 +20,8 @@ from fiatkit.recipes import FIAT, FINE_TUNING, ICL, METHODS
 from fiatkit.records import Part, SmallPrompt, TrainingPair
 from fiatkit.settings import parse
 from fiatkit.tuning import TuningSettings, tune
+from fiatkit.tuning.methods._peft import wrap
+from tests.conftest import CHATML, make_model
 
 PAIRS = [
     TrainingPair(
@@ -270,3 +272,32 @@ def test_a_recipe_is_tuned_by_the_runs_method_unless_it_names_its_own() -> None:
 def test_a_method_that_does_not_exist() -> None:
     with pytest.raises(SettingsError, match=r'no tuning method "lorra".*Did you mean "lora"'):
         parse(TuningSettings, {"method": "lorra"}, "run.yaml")
+
+
+@pytest.mark.parametrize("layers", ["all", "top-1"])
+def test_of_a_state_space_layer_lora_adapts_what_is_not_read_past_it(
+    tmp_path: Path, layers: str
+) -> None:
+    folder = make_model(tmp_path / "base", CHATML, "Mamba", state_size=4)
+    small = SmallModel.load(str(folder), device="cpu")
+    settings = TuningSettings(method="lora", layers=layers, epochs=2, learning_rate=0.01)
+    tune(small, PAIRS, settings, seed=0)
+    adapted = {n.rsplit(".lora_A", 1)[0] for n, _ in small.model.named_modules() if "lora_A" in n}
+    numbers = [0, 1] if layers == "all" else [1]
+    assert {n.split("layers.")[1] for n in adapted} == {f"{i}.mixer.in_proj" for i in numbers}
+    found = small.score_labels(encoded(small), LABELS, batch_tokens=512)
+    registry.get("tuning.methods", "lora").save(small.model, tmp_path / "adapter")
+    again = SmallModel.load(str(folder), device="cpu")
+    again.model = registry.get("tuning.methods", "lora").load(again.model, tmp_path / "adapter")
+    assert np.allclose(again.score_labels(encoded(again), LABELS, batch_tokens=512), found)
+    assert not np.allclose(
+        SmallModel.load(str(folder)).score_labels(encoded(small), LABELS, batch_tokens=512), found
+    )
+
+
+def test_a_model_that_peft_cannot_adapt_is_told(tiny_chat_model: Path) -> None:
+    small = SmallModel.load(str(tiny_chat_model), device="cpu")
+    config = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["no_such_layer"])
+    with pytest.raises(UsageError, match='peft cannot adapt "LlamaForCausalLM"') as told:
+        wrap(small.model, config, "x")
+    assert "method: full" in told.value.hint

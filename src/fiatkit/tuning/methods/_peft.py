@@ -49,28 +49,46 @@ def _inside(numbers: range) -> str:
 
 
 def lora_config(model: Any, settings: TuningSettings, **options: Any) -> Any:
-    """LoRA on all linear layers but the head, without dropout."""
+    """LoRA on all linear layers but the head, without dropout.
+
+    In a state-space layer (Mamba) only the first: kernels, and transformers' own code, read the
+    weights of the others past their adapters.
+    """
     import peft
 
     split = split_layers(model, settings)
+    states = {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "A_log")}
+    excluded = [split[0]] if split else []
+    if states:
+        excluded.append(rf".*\.(?:{'|'.join(sorted(states))})\.(?:x_proj|dt_proj|out_proj)")
     return peft.LoraConfig(
         task_type=task_type(model),
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
         target_modules="all-linear",
-        exclude_modules=split[0] if split else None,
+        exclude_modules="|".join(excluded) or None,
         **options,
     )
 
 
 def wrap(model: Any, config: Any, base_name: str) -> Any:
-    """Wrap `model` with a fresh adapter; only the adapter's weights are trainable."""
+    """Wrap `model` with a fresh adapter; only the adapter's weights are trainable.
+
+    Raises:
+        UsageError: peft knows no layers of this architecture that it could adapt.
+    """
     import peft
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about names of transformers that peft still uses
-        wrapped = peft.get_peft_model(model, config)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names of transformers that peft still uses
+            wrapped = peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise UsageError(
+            f'peft cannot adapt "{type(model).__name__}": {error}',
+            "Tune with `method: full`, or take another small model.",
+        ) from None
     wrapped.peft_config["default"].base_model_name_or_path = base_name
     return wrapped
 
