@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 from fiatkit.errors import EnvironmentProblem, did_you_mean
 
+LOCK = ".lock"
+
 
 @contextlib.contextmanager
 def writing_whole(path: Path) -> Iterator[BinaryIO]:
@@ -147,7 +149,7 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder / ".lock")
+        lock = Lock(folder / LOCK)
     except BlockingIOError as held:
         raise EnvironmentProblem(
             f'The {what} "{folder}" is locked by {held.strerror}.',

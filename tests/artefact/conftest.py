@@ -34,12 +34,9 @@ def toy_task() -> dict[str, Any]:
     return Task.model_validate(yaml.safe_load(TASK)).model_dump(mode="json")
 
 
-def make(folder: Path, base: Path, method: str, *, rank: int = 4) -> Any:
-    """Tune, save, and return what the tuned model says."""
-    small = SmallModel.load(str(base), device="cpu")
-    settings = TuningSettings(method=method, epochs=3, learning_rate=0.01, rank=rank)
-    tune(small, [TrainingPair(PROMPT, "warm"), TrainingPair(PROMPT, "cold")], settings, seed=0)
-    preparation = {
+def prepared(base: Path, method: str) -> dict[str, Any]:
+    """A preparation for a toy task."""
+    return {
         "fiatkit": "0.1.0",
         "prompts_version": 1,
         "task": toy_task(),
@@ -50,6 +47,23 @@ def make(folder: Path, base: Path, method: str, *, rank: int = 4) -> Any:
         "max_length": 100,
         "tuned_on": {"rows": 2, "seed": 0},
     }
+
+
+def make(
+    folder: Path, base: Path, method: str, *, rank: int = 4, epochs: int = 3, text: str = ""
+) -> Any:
+    """Tune, save, and return what the tuned model says.
+
+    With `text` it learns to write that, in place of the labels.
+    """
+    small = SmallModel.load(str(base), device="cpu")
+    settings = TuningSettings(method=method, epochs=epochs, learning_rate=0.01, rank=rank)
+    targets = [text] if text else ["warm", "cold"]
+    tune(small, [TrainingPair(PROMPT, target) for target in targets], settings, seed=0)
+    preparation = prepared(base, method)
+    if text:
+        preparation["task"] |= {"labels": None, "answer": "text", "metrics": ["exact_match"]}
+        preparation["task"]["max_answer_tokens"] = 12
     score = {"value": 62.0, "low": 54.1, "high": 69.1, "n": 200, "groups": 133}
     artefact.save(folder, small, preparation, scores={"dev": {"accuracy": score}})
     return scores(small)

@@ -22,14 +22,20 @@ def code_of(folder: Path) -> str:
     return str(re.findall(r"```python\n(.*?)```", card, re.S)[-1])
 
 
+def functions(folder: Path) -> dict[str, Any]:
+    """What the code of a card defines; it asks nothing yet."""
+    names: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        exec(code_of(Path()).rsplit("print(", 1)[0], names)
+    return names
+
+
 @contextlib.contextmanager
 def at_llama(folder: Path, file: str) -> Iterator[dict[str, Any]]:
     """The functions of a card, whose requests go to a llama.cpp server that runs `file`."""
     from fiatkit.models.providers.llama_cpp import Settings, Worker
 
-    names: dict[str, Any] = {}
-    with contextlib.chdir(folder):
-        exec(code_of(Path()).rsplit("print(", 1)[0], names)
+    names = functions(folder)
     worker = Worker(str(folder / file), Settings(model=file, context=1024))
     names["complete"] = lambda body: worker.post("/completion", body)
     try:

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 from gguf import GGUFValueType
 from tests.artefact import outside
-from tests.artefact.conftest import make, reseal
+from tests.artefact.conftest import file_size_limit, make, reseal
 from tests.command import fiat
 from tests.conftest import CHATML, make_model
 
 from fiatkit import artefact
-from fiatkit.artefact.export import _gguf_metadata, _source, export, gguf
-from fiatkit.errors import ArtefactError, UnknownNameError, UsageError
+from fiatkit.artefact import manifest
+from fiatkit.artefact.export import _gguf_metadata, _source, export, gguf, peft
+from fiatkit.errors import ArtefactError, EnvironmentProblem, UnknownNameError, UsageError
 from fiatkit.experiment.single import load_fitted
+from fiatkit.models.local import SmallModel
 from fiatkit.recipes.predictor import small_prompt
 from fiatkit.records import Query
 
@@ -84,7 +86,7 @@ def test_a_whole_model_leaves_as_one(
     with pytest.raises(ArtefactError, match=r'tuned by the method "full".*\n.*--to merged'):
         export(folder, "peft", tmp_path / "other")
     told = export(folder, "vllm", tmp_path / "vllm")
-    assert told == "Serve it there with: vllm serve model --served-model-name toy"
+    assert told.startswith("Serve it there with: vllm serve model --generation-config vllm")
     assert (tmp_path / "vllm" / "model" / "model.safetensors").is_file()
 
 
@@ -219,7 +221,8 @@ def test_rows_of_a_head_are_ordered_as_llama_cpp_turns_them() -> None:
 
 def test_a_vllm_folder_has_its_flags(lora: Path, tmp_path: Path) -> None:
     told = export(lora, "vllm", tmp_path / "out")
-    assert told.endswith("vllm serve base --enable-lora --lora-modules toy=adapter")
+    served = "vllm serve base --generation-config vllm --enable-lora --lora-modules toy=adapter"
+    assert told.endswith(served)
     config = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "base"
     assert (tmp_path / "out" / "base" / "model.safetensors").is_file()
@@ -279,15 +282,74 @@ def test_mistakes_are_told(lora: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="precision"):
         export(lora, "gguf", tmp_path / "out", precision="f64")
     (tmp_path / "out").mkdir()
-    with pytest.raises(UsageError, match="exists already"):
-        export(lora, "merged", tmp_path / "out")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("out", "link"):
+        with pytest.raises(UsageError, match=f'{name}" exists already'):
+            export(lora, "merged", tmp_path / name)
 
 
 def test_export_as_a_command(lora: Path, tiny_chat_model: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(tiny_chat_model, tmp_path / "moved")
     shown = fiat(tmp_path, "export", "model", "--to", "vllm", "--out", "out", "--base", str(moved))
     assert "out: see README.md in it." in shown
-    assert "vllm serve base --enable-lora" in shown
+    assert "vllm serve base --generation-config vllm --enable-lora" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("kind", ["peft", "hub"])
+def test_a_base_that_was_moved_is_a_folder_all_the_same(
+    lora: Path, tiny_chat_model: Path, tmp_path: Path, kind: str
+) -> None:
+    """A path of two words looks like a name of the hub; only what the manifest says counts."""
+    path = lora / "preparation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"small": "models/chat"}))
+    reseal(lora)
+    export(lora, kind, tmp_path / "out", base=str(tiny_chat_model))
+    assert (tmp_path / "out" / "base" / "model.safetensors").is_file()
+    names = outside.functions(tmp_path / "out")
+    found = [names["answer"](**row) for row in ROWS]
+    asked = [Query(str(number), {"text": text}) for number, text in enumerate(TEXTS)]
+    fitted = load_fitted(lora, str(tiny_chat_model)).predictor
+    assert found == [p.answer for p in fitted.predict(asked, {})]
+
+
+def test_a_base_of_the_hub_is_named(lora: Path, tiny_chat_model: Path) -> None:
+    small = dict(manifest.read(lora).small)
+    reseal(lora, small=small | {"name": "owner/name"})
+    found = artefact.read(lora)
+    source = _source.Source(found, SmallModel.load(str(tiny_chat_model)), tiny_chat_model)
+    assert source.hub_base == "owner/name"
+
+
+def test_two_exports_into_one_folder_are_one(
+    lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second, which begins while the first writes, ends; the first is whole."""
+    told = []
+    real = peft.copy_tokenizer
+
+    def meanwhile(source: _source.Source, folder: Path) -> None:
+        with pytest.raises(EnvironmentProblem) as caught:
+            export(lora, "merged", tmp_path / "out")
+        told.append(str(caught.value))
+        real(source, folder)
+
+    monkeypatch.setattr(peft, "copy_tokenizer", meanwhile)
+    (tmp_path / ".out.part" / "old").mkdir(parents=True)  # of one that was killed
+    export(lora, "peft", tmp_path / "out")
+    assert f'.out.part" is locked by pid {os.getpid()}' in told[0]
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert not names & {"model.safetensors", "old", ".lock"}
+    assert "A peft adapter" in (tmp_path / "out" / "README.md").read_text()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model", "out"]
+
+
+@pytest.mark.parametrize("kind", ["merged", "gguf", "peft"])
+def test_an_export_that_cannot_be_written_leaves_nothing(
+    lora: Path, tmp_path: Path, kind: str
+) -> None:
+    with file_size_limit(8192), pytest.raises(EnvironmentProblem, match="File too large"):
+        export(lora, kind, tmp_path / "out")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model"]
 
 
 def test_samples_are_longer_than_a_token(lora: Path) -> None:

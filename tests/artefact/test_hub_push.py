@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -142,6 +143,29 @@ def test_what_was_pushed_loads_by_name(lora: Path, tmp_path: Path, loopback: Hub
     loopback.downloads.clear()
     assert artefact.read(Path("hub:me/model@" + loopback.latest())).folder == found.folder
     assert loopback.downloads == []
+
+
+def test_two_that_fetch_at_once_get_the_same(
+    lora: Path, tmp_path: Path, loopback: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first, whose folder is whole."""
+    export(lora, "hub", tmp_path / "out")
+    hub.push(tmp_path / "out", "me/model")
+    found: list[Path] = []
+    second = threading.Thread(target=lambda: found.append(hub.fetch("me/model")))
+    copy = shutil.copyfile
+
+    def meanwhile(source: Path, target: Path) -> Path:
+        if second.ident is None:
+            second.start()
+            second.join(timeout=1)
+        return copy(source, target)
+
+    monkeypatch.setattr(hub.shutil, "copyfile", meanwhile)
+    folder = hub.fetch("me/model")
+    second.join(timeout=60)
+    assert found == [folder]
+    assert artefact.read(folder).manifest == artefact.read(lora).manifest
 
 
 def files(folder: Path) -> list[Path]:

@@ -167,7 +167,7 @@ def get(
     """
     entry = check(name, source)
     told = on_progress or (lambda done, total, what: None)
-    with _locked(name):
+    with locked(_folder(name)):
         _check_terms(entry, accept_terms)
         gguf = _gguf(entry)
         if gguf.is_file() and _hash_once(gguf) != entry.sha256:
@@ -227,8 +227,12 @@ def resolve_gguf(ref: str) -> tuple[Path, str]:
     return path, _hash_once(path)
 
 
-def resolve_transformers(ref: str) -> tuple[Path, dict[str, str]]:
+def resolve_transformers(ref: str, *, anew: bool = False) -> tuple[Path, dict[str, str]]:
     """Find a model for tuning by catalogue name, folder, or hub id (`owner/name[@revision]`).
+
+    Args:
+        ref: its name, folder or id.
+        anew: whether a folder's weights are read again, rather than their sums remembered.
 
     Returns:
         A folder with config, tokenizer and safetensors, and what identifies it: `name`,
@@ -241,7 +245,7 @@ def resolve_transformers(ref: str) -> tuple[Path, dict[str, str]]:
     if folder.is_dir():
         revision = hashlib.sha256()
         for file in _weights(folder):
-            revision.update(_hash_once(file).encode())
+            revision.update(_hash_once(file, anew=anew).encode())
         found = {"name": folder.name, "revision": revision.hexdigest(), "licence": "unknown"}
     elif folder.is_file():
         raise ModelFileError(
@@ -270,7 +274,7 @@ def _converted(entry: Entry) -> tuple[Path, dict[str, str]]:
     if not (folder / "complete.json").is_file():
         from fiatkit.models._fetch import convert
 
-        with _locked(entry.name):
+        with locked(_folder(entry.name)):
             convert(paths.gguf, folder)
     _verify(folder)
     return folder, {"name": entry.name, "revision": entry.sha256, "licence": entry.licence}
@@ -343,8 +347,9 @@ def _code_keys(value: Any) -> Iterator[str]:
                     yield key
 
 
-def file_sums(ref: str) -> dict[str, str]:
-    """sha256 of every file of a small model's folder that decides what it computes.
+def file_sums(ref: str, *, anew: bool = False) -> dict[str, str]:
+    """sha256 of every file of a small model's folder that decides what it computes; with `anew`
+    none is a remembered one.
 
     Empty for a model of the catalogue: its revision is the sum of the one file that it comes from,
     and what it is converted to may be written in another way by another release of a library.
@@ -353,11 +358,12 @@ def file_sums(ref: str) -> dict[str, str]:
         return {}
     folder, _ = resolve_transformers(ref)
     names = (file for pattern in READ for file in folder.glob(pattern))
-    return {file.name: _hash_once(file) for file in sorted(names) if file.name not in NOT_READ}
+    read = (file for file in sorted(names) if file.name not in NOT_READ)
+    return {file.name: _hash_once(file, anew=anew) for file in read}
 
 
-def _hash_once(path: Path) -> str:
-    """sha256 of a file, remembered by path, size and time of change."""
+def _hash_once(path: Path, *, anew: bool = False) -> str:
+    """sha256 of a file, remembered by path, size and time of change unless it is taken `anew`."""
     facts = path.stat()
     key = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}"
     memory = cache_folder() / "sums.json"
@@ -365,7 +371,7 @@ def _hash_once(path: Path) -> str:
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(memory.read_text())
     known = known if isinstance(known, dict) else {}
-    if key not in known:
+    if anew or key not in known:
         known[key] = sha256_of(path)
         from fiatkit.files import write_json
 
@@ -408,9 +414,8 @@ def _gguf(entry: Entry) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """One process at a time fetches or converts a model; another waits."""
-    folder = _folder(name)
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time writes in a folder of the cache; another waits."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -7,15 +7,18 @@ fiatkit: prompt.json beside them says, as data, what it takes to write a prompt 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from fiatkit import registry
 from fiatkit.artefact import loading
 from fiatkit.artefact.export._card import card
 from fiatkit.artefact.export._source import Source
-from fiatkit.errors import EnvironmentProblem, UsageError
-from fiatkit.files import write_json, write_whole
+from fiatkit.artefact.weights import writing
+from fiatkit.errors import UsageError
+from fiatkit.files import LOCK, locked, write_json, write_whole
 from fiatkit.models import catalogue
 
 ROOM = "artefact.export"
@@ -47,10 +50,12 @@ def export(
     Raises:
         ArtefactError: the artefact is refused, or cannot be written in this form, or what would
             be written does not compute what the artefact computes.
+        UsageError: `out` exists already, or the artefact is a control.
+        EnvironmentProblem: another process writes there, the disk is full, or the place cannot
+            be written.
     """
     plugin = registry.get(ROOM, kind)
-    if out.exists():
-        raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
+    _refuse_existing(out)
     artefact = loading.read(folder)
     recipe = artefact.preparation["recipe"]
     if recipe.get("hint", "whole") != "whole" or recipe.get("rationale") == "small":
@@ -58,19 +63,34 @@ def export(
             f'"{folder}" holds a control ({recipe["name"]}), which no other program can prompt.',
             "Controls are for comparisons; export fiat, instruct, lora, distil or finetune.",
         )
-    small = loading.load_weights(artefact, device="cpu", base=base)
-    place, _ = catalogue.resolve_transformers(base or artefact.base)
-    source = Source(artefact, small, place, copy_base, precision)
-    work = out.with_name(f".{out.name}.part")
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+    with _whole(out) as work:
+        small = loading.load_weights(artefact, device="cpu", base=base)
+        place, _ = catalogue.resolve_transformers(base or artefact.base)
+        source = Source(artefact, small, place, copy_base, precision)
         usage, told = plugin.write(source, work)
         write_json(work / PROMPT, source.form)
         write_whole(work / "README.md", card(source, kind, usage, out.name).encode())
-        work.rename(out)
-    except OSError as error:
-        raise EnvironmentProblem(f'Cannot write "{out}": {error.strerror or error}.') from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return str(told)
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder to write in, which becomes `out` at the end; one process at a time has it."""
+    work = out.with_name(f".{out.name}.part")
+    with locked(work, "unfinished export"):
+        try:
+            with writing(out):
+                _refuse_existing(out)
+                for left in work.iterdir():  # by one that was killed
+                    if left.name != LOCK:
+                        shutil.rmtree(left) if left.is_dir() else left.unlink()
+                yield work
+                work.rename(out)
+                (out / LOCK).unlink()  # only now: without it, another could begin in `work`
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() or out.is_symlink():
+        raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")

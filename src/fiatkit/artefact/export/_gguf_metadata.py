@@ -110,6 +110,16 @@ def vocabulary(tokenizer: Any, size: int) -> Metadata:
     return found
 
 
+def stop(metadata: Metadata, stop_id: int) -> Metadata:
+    """The token at which answers end, as that of the end of a turn, where none says so yet."""
+    from gguf import GGUFValueType as Kind
+
+    ends = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
+    if any(metadata.get(name, (None,))[0] == stop_id for name in ends):
+        return {}
+    return {ends[1]: (stop_id, Kind.UINT32)}
+
+
 def _split_of(values: dict[str, Any]) -> str:
     """llama.cpp's name for the way in which a byte-level tokenizer divides text into words.
 

@@ -47,6 +47,17 @@ def answer(row, rationale=""):
 
 WRITE = '''\
 
+# A base may bring settings of its own, such as a repetition penalty, which it was not tuned with.
+plain = GenerationConfig(
+    do_sample=False,
+    max_new_tokens=form["max_answer_tokens"],
+    eos_token_id=form["stop_id"],
+    pad_token_id=form["stop_id"],{start_token}
+)
+for part in model.modules():
+    if hasattr(part, "generation_config"):
+        part.generation_config = plain
+
 
 @torch.inference_mode()
 def answer(row, rationale=""):
@@ -55,19 +66,23 @@ def answer(row, rationale=""):
     written = model.generate(
         input_ids=torch.tensor([prompt]),
         attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        max_new_tokens=form["max_answer_tokens"],
-        do_sample=False,
-        eos_token_id=form["stop_id"],
-        pad_token_id=form["stop_id"],
     )[0]
-    return tokenizer.decode(written{start}, skip_special_tokens=True).strip()
+    text = tokenizer.decode(
+        written{start}, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return text.strip()
 '''
 
 
 def transformers_code(source: Source, load: str) -> str:
     """A whole example: the prompt, the model (`load` says how), and an answer to a row."""
     decoder = source.small.core.config.is_encoder_decoder
-    imports = f"import torch\nfrom transformers import AutoTokenizer, {auto_class(source)}"
+    classes = [
+        auto_class(source),
+        "AutoTokenizer",
+        *([] if source.labels else ["GenerationConfig"]),
+    ]
+    imports = f"import torch\nfrom transformers import {', '.join(classes)}"
     code = PROMPT.format(imports=imports) + f"\n\n{load.strip()}\n"
     if source.labels:
         logits = "model(input_ids=torch.tensor([prompt]), labels=torch.tensor([ids])).logits[0]"
@@ -76,7 +91,9 @@ def transformers_code(source: Source, load: str) -> str:
             logits = "model(input_ids=torch.tensor([prompt + ids[:-1]])).logits[0, -len(ids) :]"
         code += CHOOSE.format(logits=logits)
     else:
-        code += WRITE.format(start="" if decoder else "[len(prompt) :]")
+        begins = "\n    decoder_start_token_id=model.config.decoder_start_token_id,"
+        start = "" if decoder else "[len(prompt) :]"
+        code += WRITE.format(start=start, start_token=begins if decoder else "")
     return code + _ask(source)
 
 

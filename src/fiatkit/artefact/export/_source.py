@@ -50,10 +50,12 @@ class Source:
 
     @property
     def hub_base(self) -> str | None:
-        """The base as `owner/name` on the hub; None where no hub has these very weights."""
-        ref = self.artefact.base
-        listed = ref in catalogue.ENTRIES or Path(ref).exists()
-        return None if listed else self.artefact.manifest.small["name"]
+        """The base as `owner/name` on the hub; None where no hub has these very weights.
+
+        A model of the catalogue has a name of one word, and so has a folder, wherever it lies.
+        """
+        name = str(self.artefact.manifest.small["name"])
+        return name if catalogue.HUB_ID.fullmatch(name) else None
 
     @property
     def reasons(self) -> bool:

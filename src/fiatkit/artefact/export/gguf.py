@@ -72,8 +72,14 @@ WRITE = '''
 def answer(row, rationale=""):
     """The text that the model writes."""
     body = {"prompt": prompt_ids(row, rationale), "n_predict": form["max_answer_tokens"]}
-    done = complete(body | {"temperature": 0, "samplers": ["temperature"]})
-    return done["content"].strip()
+    body |= {"temperature": 0, "samplers": ["temperature"], "return_tokens": True}
+    ids = [*complete(body)["tokens"], form["stop_id"]]
+    text = tokenizer.decode(
+        ids[: ids.index(form["stop_id"])],
+        skip_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
+    return text.strip()
 '''
 RULE = """
 This code answers by fiatkit's own rule: it weighs whole labels, and asks the server once for each
@@ -122,6 +128,7 @@ def write_file(source: Source, model: Any, path: Path) -> None:
         metadata = _gguf_metadata.taken(catalogue.get(entry.name).gguf)
     else:
         metadata = _gguf_metadata.made(model.config, source.small.tokenizer, ARCHITECTURES[kind])
+    metadata |= _gguf_metadata.stop(metadata, source.small.stop_id)
     for key, (value, *types) in metadata.items():
         writer.add_key_value(key, value, *types)
     writer.add_file_type(getattr(gguf.LlamaFileType, _FILE_TYPES[source.precision]))

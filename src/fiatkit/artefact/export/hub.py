@@ -96,17 +96,18 @@ def fetch(repository: str) -> Path:
     first = hub_file(name, revision or None, manifest.MANIFEST)
     commit = first.parent.name
     target = catalogue.cache_folder() / "artefacts" / name / commit
-    if target.is_dir():
-        return target
     sums = manifest.read(first.parent).files
     check_names(target, sums, manifest.MANIFEST)
     work = target.with_name(f".{commit}.part")
     try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        for file in (*sums, manifest.MANIFEST):
-            shutil.copyfile(hub_file(name, commit, file), work / file)
-        work.rename(target)
+        with catalogue.locked(target.parent):
+            if target.is_dir():
+                return target
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            for file in (*sums, manifest.MANIFEST):
+                shutil.copyfile(hub_file(name, commit, file), work / file)
+            work.rename(target)
     except OSError as error:
         raise EnvironmentProblem(f'Cannot write "{target}": {error.strerror or error}.') from None
     return target

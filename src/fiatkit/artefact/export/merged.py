@@ -17,9 +17,16 @@ def write(source: Source, folder: Path) -> tuple[str, str]:
 
 
 def put_model(source: Source, folder: Path) -> None:
-    """Write the merged model, which stops where the answers that it learnt stop."""
+    """Write the merged model. It writes greedily and stops where the answers that it learnt do:
+    what the base says of penalties and the like, it was not tuned with."""
+    from transformers import GenerationConfig
+
     model = merge(source)
-    model.generation_config.eos_token_id = source.small.stop_id
+    kept = ("bos_token_id", "pad_token_id", "decoder_start_token_id")
+    ids = {name: getattr(model.generation_config, name, None) for name in kept}
+    model.generation_config = GenerationConfig(
+        do_sample=False, eos_token_id=source.small.stop_id, **ids
+    )
     model.save_pretrained(folder)
     copy_tokenizer(source, folder)
 

@@ -13,6 +13,7 @@ from fiatkit.errors import ArtefactError
 
 DEFAULT_RANK = 16
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that --max-lora-rank takes
+PLAIN = ("--generation-config", "vllm")  # rather than the base's own penalties and the like
 CLIENT = '''
 from openai import OpenAI
 
@@ -27,7 +28,8 @@ def answer(row, rationale=""):
         prompt=prompt_ids(row, rationale),
         max_tokens=form["max_answer_tokens"],
         temperature=0,
-        extra_body={"structured_outputs": {"choice": form["labels"]}} if form["labels"] else {},
+        extra_body={"stop_token_ids": [form["stop_id"]]}
+        | ({"structured_outputs": {"choice": form["labels"]}} if form["labels"] else {}),
     )
     return done.choices[0].text.strip()
 '''
@@ -43,7 +45,7 @@ def write(source: Source, folder: Path) -> tuple[str, str]:
     name = source.task.name
     if not source.is_adapter:
         merged.put_model(source, folder / "model")
-        flags = ["vllm", "serve", "model", "--served-model-name", name]
+        flags = ["vllm", "serve", "model", *PLAIN, "--served-model-name", name]
         where = "`model` is the whole model."
     else:
         _refuse_unknown(source)
@@ -61,7 +63,7 @@ def write(source: Source, folder: Path) -> tuple[str, str]:
 def serve_flags(source: Source) -> list[str]:
     """The command that serves base and adapter, in the folder of the export."""
     config = json.loads((source.artefact.folder / peft.ADAPTER[0]).read_text(encoding="utf-8"))
-    flags = ["vllm", "serve", peft.base_name(source), "--enable-lora"]
+    flags = ["vllm", "serve", peft.base_name(source), *PLAIN, "--enable-lora"]
     if source.hub_base:
         flags += ["--revision", source.artefact.manifest.small["revision"]]
     flags += ["--lora-modules", f"{source.task.name}=adapter"]
