@@ -207,6 +207,62 @@ def test_A06_a_newer_artefact_names_the_release_that_reads_it(
         artefact.load(lora)
 
 
+def edit_small(**values: Any) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        small = dict(manifest.read(folder).small) | values
+        reseal(folder, small=small)
+
+    return damage
+
+
+def edit_preparation(**values: Any) -> Callable[[Path], object]:
+    """Change values of preparation.json; None takes one away."""
+
+    def damage(folder: Path) -> None:
+        path = folder / "preparation.json"
+        found = json.loads(path.read_text()) | values
+        kept = {key: value for key, value in found.items() if value is not None}
+        path.write_text(json.dumps(kept | ({"large": None} if "large" not in kept else {})))
+        reseal(folder)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (edit_small(files=["a"]), 'manifest.json" is damaged'),
+        (edit_small(files=None), 'manifest.json" is damaged'),
+        (edit_small(revision=None), 'manifest.json" is damaged'),
+        (lambda f: reseal(f, scores={"dev": {"accuracy": 5}}), 'manifest.json" is damaged'),
+        (lambda f: reseal(f, scores={"dev": {"f1": {"value": "x"}}}), 'manifest.json" is damaged'),
+        (lambda f: reseal(f, data=[1]), 'manifest.json" is damaged'),
+        (lambda f: reseal(f, data={"rows": 1}), 'manifest.json" is damaged'),
+        (lambda f: reseal(f, versions="1"), 'manifest.json" is damaged'),
+        (lambda f: reseal(f, large="x"), 'manifest.json" is damaged'),
+        (edit_manifest(format=1), 'manifest.json" was changed'),  # its sum stands in it still
+        (edit_preparation(small=None), "its preparation lacks small"),
+        (edit_preparation(task=None), "its preparation lacks task"),
+        (edit_preparation(task=[]), "holds a task that this release does not know"),
+        (edit_preparation(small=5), 'is damaged: "small"'),
+        (edit_preparation(max_length="x"), 'is damaged: "max_length"'),
+        (edit_preparation(large=3), 'is damaged: "large'),
+        (edit_preparation(truncate=3), 'is damaged: "truncate"'),
+        (edit_preparation(prices=3), 'is damaged: "prices"'),
+        (edit_preparation(tuned_on=[1]), 'is damaged: "tuned_on'),
+        (edit_preparation(recipe={"method": "lora"}), 'is damaged: "recipe.name"'),
+        (edit_preparation(prompts_version=9), "tuned with prompts of version 9"),
+    ],
+)
+def test_A01_values_of_another_kind_are_damage(
+    lora: Path, damage: Callable[[Path], object], told: str
+) -> None:
+    """Also where every sum is right."""
+    damage(lora)
+    with pytest.raises(ArtefactError, match=told):
+        artefact.read(lora)
+
+
 def test_A11_other_weights_under_the_same_name_are_refused(
     lora: Path, tiny_plain_model: Path, tiny_chat_model: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
 """fiat verify: what an artefact tells of itself, and that it leaves with 2 where something is wrong."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 from tests.artefact.conftest import reseal
@@ -37,3 +39,28 @@ def test_verify_shows_where_rows_would_go_and_no_terminal_commands(lora: Path) -
 def test_A01_verify_leaves_with_2(lora: Path) -> None:
     (lora / manifest.MANIFEST).write_text("{}")
     assert "is damaged" in fiat(lora.parent, "verify", "model", code=2)
+
+
+def test_A01_verify_refuses_what_loading_refuses(lora: Path) -> None:
+    path = lora / "preparation.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"prompts_version": 9}))
+    reseal(lora)
+    assert "prompts of version 9" in fiat(lora.parent, "verify", "model", code=2)
+    path.write_text(json.dumps(values | {"recipe": values["recipe"] | {"zzz": 1}}))
+    reseal(lora)
+    assert "a recipe or prices that this" in fiat(lora.parent, "verify", "model", code=2)
+
+
+def test_A11_verify_reads_every_byte_of_the_base(lora: Path, tiny_chat_model: Path) -> None:
+    """Size and time of change say nothing to it."""
+    moved = Path(shutil.copytree(tiny_chat_model, lora.parent / "moved"))
+    shown = fiat(lora.parent, "verify", "model", "--base", str(moved))
+    assert "is the one that was tuned" in shown
+    file = moved / "model.safetensors"
+    before, raw = file.stat(), bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(raw)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    shown = fiat(lora.parent, "verify", "model", "--base", str(moved), code=2)
+    assert "now holds other weights" in shown

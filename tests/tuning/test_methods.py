@@ -21,6 +21,7 @@ from fiatkit.records import Part, SmallPrompt, TrainingPair
 from fiatkit.settings import parse
 from fiatkit.tuning import TuningSettings, tune
 from fiatkit.tuning.methods._peft import wrap
+from tests.artefact.conftest import prepared
 from tests.conftest import CHATML, make_model
 
 PAIRS = [
@@ -92,7 +93,7 @@ def tuned(folder: Path, method: str, **values: Any) -> SmallModel:
 
 
 def kept(small: SmallModel, folder: Path, method: str, target: Path) -> Path:
-    artefact.save(target, small, {"small": str(folder), "recipe": {"method": method}})
+    artefact.save(target, small, prepared(folder, method))
     return target
 
 

@@ -13,6 +13,7 @@ from fiatkit.models.local import SmallModel
 from fiatkit.records import Part, SmallPrompt, TrainingPair
 from fiatkit.tuning import TuningSettings, tune
 from fiatkit.tuning.tuner import Row, encode_rows, target_loss
+from tests.artefact.conftest import prepared
 
 PAIRS = [
     TrainingPair(
@@ -110,8 +111,7 @@ def test_tuned_saved_and_loaded_it_answers_the_same(
         tuned = {n.replace(".base_layer", ""): w for n, w in small.core.named_parameters()}
         assert all(torch.equal(tuned[name], weight) for name, weight in base.items())
 
-    preparation = {"small": str(folder), "recipe": {"method": method}}
-    artefact.save(tmp_path / "model", small, preparation)
+    artefact.save(tmp_path / "model", small, prepared(folder, method))
     loaded, _ = artefact.load(tmp_path / "model")
     again, texts_again = answers(loaded)
     np.testing.assert_array_equal(again, scores)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
-from fiatkit.artefact import checks, manifest
+from fiatkit.artefact import checks, manifest, preparation
 from fiatkit.artefact.manifest import Manifest
-from fiatkit.artefact.saving import METHODS, PREPARATION, template_sum
+from fiatkit.artefact.preparation import PREPARATION
+from fiatkit.artefact.saving import METHODS, template_sum
 from fiatkit.errors import ArtefactError
 from fiatkit.models import catalogue
 
@@ -41,8 +42,9 @@ def read(folder: Path) -> Artefact:
         folder: the artefact, or `hub:owner/name[@revision]` for one on the hub.
 
     Raises:
-        ArtefactError: it is of a newer format, or a file is missing, changed, odd, damaged, asks
-            for code, or holds weights that are not finite or not as configured.
+        ArtefactError: it is of a newer format or was tuned with other prompts, or a file is
+            missing, changed, odd, damaged, asks for code, or holds weights that are not finite or
+            not as configured.
     """
     if str(folder).startswith(HUB):
         from fiatkit.artefact.export.hub import fetch
@@ -52,11 +54,12 @@ def read(folder: Path) -> Artefact:
     found = manifest.read(folder)
     checks.check_files(folder, found.files, manifest.MANIFEST)
     checks.check_contents(folder, found.files)
-    preparation = checks.read_json(folder / PREPARATION) if PREPARATION in found.files else {}
-    recipe = preparation.get("recipe")
+    prepared = checks.read_json(folder / PREPARATION) if PREPARATION in found.files else {}
+    recipe = prepared.get("recipe")
     if not isinstance(recipe, dict) or recipe.get("method") != found.method:
         raise ArtefactError(f'"{folder}": its {PREPARATION} does not fit its manifest.')
-    return Artefact(folder, found, preparation)
+    preparation.check(folder, prepared)
+    return Artefact(folder, found, prepared)
 
 
 def load(
@@ -104,15 +107,21 @@ def load_weights(artefact: Artefact, *, device: str, base: str | None = None) ->
     return small
 
 
-def check_base(artefact: Artefact, ref: str) -> None:
+def check_base(artefact: Artefact, ref: str, *, anew: bool = False) -> None:
     """The base has the weights that it had, and the same tokenizer, template and settings.
+
+    Args:
+        artefact: what was tuned.
+        ref: where its base lies.
+        anew: whether every byte of the base is read, rather than the sums of its files
+            remembered by path, size and time of change.
 
     Raises:
         ArtefactError: it has others; names the files.
         UnknownNameError: there is no model `ref`.
     """
     wanted = artefact.manifest.small
-    _, identity = catalogue.resolve_transformers(ref)
+    _, identity = catalogue.resolve_transformers(ref, anew=anew)
     if identity["revision"] != wanted["revision"]:
         raise ArtefactError(
             f'"{artefact.folder}" was tuned on {wanted["name"]} ({wanted["revision"][:12]}), but '
@@ -120,7 +129,7 @@ def check_base(artefact: Artefact, ref: str) -> None:
             SAME_BASE,
         )
     sums: dict[str, str] = wanted.get("files", {})
-    now = catalogue.file_sums(ref) if sums else {}
+    now = catalogue.file_sums(ref, anew=anew) if sums else {}
     if odd := sorted(name for name in sums.keys() | now.keys() if sums.get(name) != now.get(name)):
         raise ArtefactError(
             f'"{artefact.folder}" was tuned on {ref} with other files than are there now: '

@@ -16,8 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from fiatkit._version import __version__
 from fiatkit.artefact import checks
+from fiatkit.artefact.preparation import Strict, TunedOn
 from fiatkit.errors import ArtefactError
 from fiatkit.files import write_json
 
@@ -91,19 +94,43 @@ def read(folder: Path) -> Manifest:
     if type(version) is not int:
         raise ArtefactError(f'"{path}" is damaged.')
     _refuse_foreign(folder, version, values)
-    if version > OLDEST and values.pop("sha256", None) != _sum(values):
+    sealed = "sha256" in values or version > OLDEST  # also one that calls itself an older one
+    if sealed and values.pop("sha256", None) != _sum(values):
         raise ArtefactError(f'"{path}" was changed since it was saved.', checks.WHOLE)
+    known = {key: values[key] for key in ("format", *_KEYS) if key in values}
     try:
-        found = Manifest(
-            **{key: values[key] for key in _KEYS if key in values}, format=values["format"]
-        )
-        whole = isinstance(found.method, str) and {"name", "revision"} <= found.small.keys()
-        whole = whole and all(isinstance(digest, str) for digest in found.files.values())
-    except (TypeError, AttributeError, KeyError):
-        whole = False
-    if not whole:
-        raise ArtefactError(f'"{path}" is damaged.')
-    return found
+        _Shape.model_validate(known | {"data": known.get("data") or None})
+    except ValidationError:
+        raise ArtefactError(f'"{path}" is damaged.') from None
+    return Manifest(**known)
+
+
+class _Score(Strict):
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class _Small(Strict):
+    name: str
+    revision: str
+    licence: str = ""
+    files: dict[str, str] = {}
+    template_sha256: str | None = None
+
+
+class _Shape(Strict):
+    """What the values of a manifest must be; a `Manifest` says what they mean."""
+
+    method: str
+    small: _Small
+    files: dict[str, str]
+    large: dict[str, Any] | None = None
+    data: TunedOn | None = None
+    scores: dict[str, dict[str, _Score]] = {}
+    versions: dict[str, str] = {}
+    required_features: list[str] = []
 
 
 def _refuse_foreign(folder: Path, version: int, values: Mapping[str, Any]) -> None:

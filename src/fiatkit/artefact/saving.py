@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiatkit import registry
 from fiatkit.artefact import checks, manifest, weights
+from fiatkit.artefact import preparation as prepared
 from fiatkit.errors import ArtefactError
 from fiatkit.files import sync, write_json
 from fiatkit.models import catalogue
@@ -18,7 +19,6 @@ from fiatkit.models._chat import template_of
 if TYPE_CHECKING:
     from fiatkit.models.local import SmallModel
 
-PREPARATION = "preparation.json"
 METHODS = "tuning.methods"
 
 
@@ -57,7 +57,7 @@ def save(
             work.mkdir(parents=True)
             method = str(preparation["recipe"]["method"])
             registry.get(METHODS, method).save(small.model, work)
-            write_json(work / PREPARATION, preparation)
+            write_json(work / prepared.PREPARATION, preparation)
             manifest.Manifest(
                 method=method,
                 small=small.identity | base_of(str(preparation["small"]), small.tokenizer),
@@ -68,6 +68,7 @@ def save(
                 versions=manifest.versions(),
             ).write(work)
             checks.check_contents(work, manifest.read(work).files, finite=False)
+            prepared.check(folder, checks.read_json(work / prepared.PREPARATION))
             for path in (*work.iterdir(), work):  # libraries do not bring files to the disk
                 sync(path)
             work.rename(folder)

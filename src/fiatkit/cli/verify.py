@@ -19,19 +19,22 @@ Folder = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fia
 def run(artefact: Folder, base: Base = None) -> None:
     """Check every file of an artefact and tell what it is; exit 2 if anything is wrong.
 
+    Every byte of the artefact and of its base is read; what loading would refuse, this does too.
+
     Example:  fiat verify my-model
     """
     from fiatkit import artefact as artefacts
     from fiatkit.cli._console import console
     from fiatkit.errors import UnknownNameError
+    from fiatkit.experiment.single import read_artefact
     from fiatkit.report.text import one_line
 
-    found = artefacts.read(artefact)
+    found, _, _ = read_artefact(artefact)
     for title, value in _facts(found):
         console.print(f"{title}: {one_line(value)}", markup=False, soft_wrap=True)
     ref = base or found.base
     try:
-        artefacts.check_base(found, ref)
+        artefacts.check_base(found, ref, anew=True)
         told = f"Its base, {ref}, is the one that was tuned."
     except UnknownNameError:
         told = f'Its base "{ref}" is not here; --base says where it lies.'

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fiatkit import artefact, prompts
+from fiatkit import artefact
 from fiatkit.artefact import Artefact
 from fiatkit.config import OWN_PROVIDER, RunConfig
 from fiatkit.errors import ArtefactError, UsageError
@@ -43,8 +43,6 @@ from fiatkit.recipes.hints import given
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Prediction, Query, Rationale, Score
 from fiatkit.tasks import Task, load_examples, load_groups, load_queries, load_task
-
-NEEDED = {"fiatkit", "prompts_version", "task", "recipe", "large", "small", "max_length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +239,27 @@ class Fitted:
                 )
 
 
+def read_artefact(folder: Path) -> tuple[Artefact, Task, Recipe]:
+    """Read and check all of an artefact that can be without its base model.
+
+    Raises:
+        ArtefactError: the artefact was made with other prompts, holds a recipe that this release
+            does not know, or is damaged.
+    """
+    opened = artefact.read(folder)
+    prepared = opened.preparation
+    try:
+        recipe = Recipe.from_dict(prepared["recipe"])
+        for price in prepared.get("prices", {}).values():
+            Price.model_validate(price)
+    except (ValueError, TypeError, KeyError, UsageError):
+        raise ArtefactError(
+            f'"{folder}" holds a recipe or prices that this release does not know.',
+            f"Use fiatkit {prepared['fiatkit']}.",
+        ) from None
+    return opened, Task.model_validate(prepared["task"]), recipe
+
+
 def load_fitted(folder: Path, base: str | None = None) -> Fitted:
     """Open an artefact.
 
@@ -251,24 +270,8 @@ def load_fitted(folder: Path, base: str | None = None) -> Fitted:
     Raises:
         ArtefactError: the artefact was made with other prompts, or is damaged.
     """
-    opened = artefact.read(folder)
+    opened, task, recipe = read_artefact(folder)
     prepared = opened.preparation
-    if missing := NEEDED - prepared.keys():
-        raise ArtefactError(f'"{folder}": its preparation lacks {", ".join(sorted(missing))}.')
-    if prepared["prompts_version"] != prompts.VERSION:
-        raise ArtefactError(
-            f'"{folder}" was tuned with prompts of version {prepared["prompts_version"]}; this '
-            f"release writes version {prompts.VERSION}, which the model has not learnt.",
-            f"Use fiatkit {prepared['fiatkit']}, or tune again.",
-        )
-    try:
-        task = Task.model_validate(prepared["task"])
-        recipe = Recipe.from_dict(prepared["recipe"])
-    except (ValueError, UsageError):
-        raise ArtefactError(
-            f'"{folder}" holds a task or a recipe that this release does not know.',
-            f"Use fiatkit {prepared['fiatkit']}.",
-        ) from None
     small = artefact.load_weights(opened, device="auto", base=base)
     predictor = Predictor(
         task,
