@@ -19,6 +19,7 @@ from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, lay_out, problems
 from fiatkit.experiment.runnable import base_of, why_not
 from fiatkit.experiment.tuned import flaws_of, serving
+from fiatkit.experiment.usable import method_problems
 from fiatkit.models.protocol import NeedsKey
 from fiatkit.reasoning import rationale_request
 from fiatkit.recipes import Recipe, named
@@ -190,6 +191,8 @@ def _base(config: RunConfig, plan: Plan | None, used: Sequence[Recipe]) -> Itera
     for told in dict.fromkeys(serving(recipe, config.tuning) for recipe in tuned):
         if told:
             yield Finding("note", told)
+    for problem in method_problems(config, tuned):
+        yield Finding("problem", str(problem))
     for recipe in tuned:
         recipe = recipe.tuned_by(config.tuning)
         limit = config.tuning.for_recipe(str(recipe.method), small.context).max_length

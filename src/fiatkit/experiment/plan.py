@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fiatkit.config import RunConfig
 from fiatkit.data.splits import nested_subset
-from fiatkit.errors import UsageError
+from fiatkit.errors import UsageError, did_you_mean
 from fiatkit.experiment.runnable import aliases, why_not, why_not_for, why_not_on
 from fiatkit.models import catalogue
+from fiatkit.prompts import target_text
 from fiatkit.recipes import Recipe, Writer, named
 from fiatkit.records import Example, Query
 from fiatkit.tasks import DataSplits, Task, load_data, load_task
@@ -192,6 +193,7 @@ def problems(config: RunConfig, plan: Plan) -> Iterator[UsageError]:
     if len(plan.not_run) == len(plan.config.recipes):
         told = "; ".join(f"{name}: {why}" for name, why in plan.not_run.items())
         yield UsageError(f"None of the recipes can be run: {told}.", "Name others, or mend this.")
+    yield from _class_weights(config, plan)
     most = _least(plan.data)
     largest = max((size for size in config.sizes if size != "all"), default=0)
     if largest > most:
@@ -205,6 +207,29 @@ def problems(config: RunConfig, plan: Plan) -> Iterator[UsageError]:
     if not plan.data.test:
         yield UsageError(
             "There are no test rows.", "Give data.test, or one data.file that is split for you."
+        )
+
+
+def _class_weights(config: RunConfig, plan: Plan) -> Iterator[UsageError]:
+    """Labels without a weight where others have one, and weights of what is no label."""
+    weights = config.tuning.class_weights
+    if isinstance(weights, str):
+        return
+    rows = [row for part in (plan.data, *plan.data.folds) for row in part.train]
+    found = dict.fromkeys(target_text(plan.task, row.target) for row in rows)
+    labels = [target_text(plan.task, label) for label in plan.task.choices or ()]
+    for label in weights if labels else ():
+        if label not in labels:
+            yield UsageError(
+                f'tuning.class_weights names "{label}", which is no label of the task '
+                f"({', '.join(labels)}).",
+                did_you_mean(label, labels),
+            )
+    if missing := [f'"{target}"' for target in found if target not in weights]:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        yield UsageError(
+            f"tuning.class_weights has no weight for {', '.join(missing[:3])}{more}.",
+            "Give every label of the training rows one: {label: weight}.",
         )
 
 

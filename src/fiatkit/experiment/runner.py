@@ -35,7 +35,13 @@ from fiatkit.experiment.same_rows import (
 )
 from fiatkit.experiment.scores import score
 from fiatkit.experiment.tuned import checkpoint_folder, tuned_cell
-from fiatkit.experiment.usable import check_dev, check_size, refuse_no_better, refuse_unwritten
+from fiatkit.experiment.usable import (
+    check_dev,
+    check_methods,
+    check_size,
+    refuse_no_better,
+    refuse_unwritten,
+)
 from fiatkit.files import locked
 from fiatkit.recipes import Writer, named
 from fiatkit.recipes.predictor import in_context_answers
@@ -70,6 +76,7 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
         for cell in pending:
             if cell.is_tuned:
                 check_size(plan, plan.train_rows(cell))
+        check_methods(plan.config, [named(cell.recipe) for cell in pending if cell.is_tuned])
         begin(plan)
         written = {w: _writing_stage(plan, pending, w, progress) for w in WRITERS}
         folder.write_test_rows(plan, written["large"])

@@ -27,6 +27,7 @@ from fiatkit.experiment.scores import large_identity, score, to_keep
 from fiatkit.experiment.tuned import checkpoints_of, preparation, tune_recipe
 from fiatkit.experiment.usable import (
     check_dev,
+    check_methods,
     check_size,
     no_better,
     refuse_no_better,
@@ -85,6 +86,7 @@ def tune_one(
     plan = make_plan(config.model_copy(update={"recipes": [name], "sizes": sizes}), frames)
     plan = replace(plan, force_resume=force_resume, require_better=require_better)
     check_dev(plan)
+    check_methods(config, [recipe])
     with _checkpoint_folder(out) as folder:
         return _tune(plan, Cell(recipe.name, size, seed), out, folder, progress)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from fiatkit import metrics
+from fiatkit import metrics, registry
+from fiatkit.config import RunConfig
 from fiatkit.errors import NoBetterError, UsageError
 from fiatkit.experiment.classifiers import predict_majority
 from fiatkit.experiment.plan import Cell, Plan
-from fiatkit.recipes import named
+from fiatkit.experiment.runnable import base_of
+from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import training_pairs
 from fiatkit.records import Example, Rationale, ScoredRow, TrainingPair
+
+METHODS = "tuning.methods"
 
 
 def usable_pairs(
@@ -33,6 +37,31 @@ def usable_pairs(
     notes = [f"{count} training rows left out: {why}" for why, count in reasons.items()]
     refuse_too_few(plan, train, {pair.prompt.query_id for pair in pairs}, notes)
     return pairs, notes
+
+
+def check_methods(config: RunConfig, recipes: Iterable[Recipe]) -> None:
+    """Stop at a way to tune that the small model does not allow, before the large model is asked
+    anything.
+
+    Raises:
+        UsageError: names the first.
+    """
+    for problem in method_problems(config, recipes):
+        raise problem
+
+
+def method_problems(config: RunConfig, recipes: Iterable[Recipe]) -> Iterator[UsageError]:
+    """Why these recipes cannot be tuned as the settings say: each method is tried on the layers of
+    its model, without their weights."""
+    from fiatkit.models.outline import outline
+
+    tuned = [recipe.tuned_by(config.tuning) for recipe in recipes if recipe.tune]
+    for base, method in dict.fromkeys((base_of(config, r), str(r.method)) for r in tuned):
+        settings = config.tuning.model_copy(update={"method": method})
+        try:
+            registry.get(METHODS, method).attach(outline(base), settings, base)
+        except UsageError as problem:
+            yield problem
 
 
 def check_size(plan: Plan, train: Sequence[Example]) -> None:
