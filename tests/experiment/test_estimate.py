@@ -1,12 +1,15 @@
 """What a run is told to take: a range, by the small model's own size."""
 
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fiatkit.experiment.estimate import Estimate, small_weights
+from fiatkit.experiment.estimate import Estimate, _gemm_speed, small_weights
+from fiatkit.models import cores
 
 
 def told(large: float | None, small: float | None, slower: float = 1.5) -> str:
@@ -39,3 +42,14 @@ def test_the_small_models_size_is_that_of_its_files(tmp_path: Path) -> None:
     save_file({"b": np.zeros(7, np.float16)}, tmp_path / "model-2.safetensors")
     assert small_weights(str(tmp_path)) == 22
     assert small_weights("nobody/has-this-135m") is None
+
+
+def test_a_machine_that_is_too_busy_for_more_than_one_probe_has_a_speed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever asks it for the time waits for a second."""
+    clock = SimpleNamespace(perf_counter=count(0.0, 1.0).__next__)
+    monkeypatch.setattr("fiatkit.experiment.estimate.time", clock)
+    speed, busy = _gemm_speed()
+    assert speed == cores() * 2 * 512**3
+    assert busy >= 1

@@ -258,7 +258,7 @@ def _gemm_speed() -> tuple[float, float]:
     a = np.random.default_rng(0).standard_normal((side, side), dtype=np.float32)
     best, count, began = float("inf"), 0, time.perf_counter()
     with threadpool_limits(1):
-        while count < PROBES and time.perf_counter() < began + PROBE_SECONDS:
+        while not count or (count < PROBES and time.perf_counter() < began + PROBE_SECONDS):
             start = time.perf_counter()
             a @ a
             best, count = min(best, time.perf_counter() - start), count + 1
