@@ -2,17 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from tests.command import FIAT, WIDE, fiat, run
 
+from fiatkit import artefact
 from fiatkit.config import read_config
 from fiatkit.errors import UsageError
 from fiatkit.experiment import Cell, make_plan
+from fiatkit.experiment.progress import Silent
+from fiatkit.experiment.single import tune_one
 from fiatkit.experiment.usable import usable_pairs
 from fiatkit.files import locked
 from fiatkit.records import Rationale
@@ -126,3 +131,36 @@ def test_T03_a_forced_resume_is_recorded_in_the_artefact(run_folder: Path) -> No
     assert "resumed by force after step 2" in fiat(run_folder, *TUNE, "--force-resume")
     prepared = json.loads((run_folder / "model" / "preparation.json").read_text())
     assert prepared["tuned_on"]["forced"] == ["tuning.learning_rate (1e-12, now 1e-11)"]
+
+
+def test_T14_a_kill_behind_the_artefact_leaves_checkpoints_that_the_same_command_removes(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of another tuning stay: there may be hours of work in them."""
+    change(run_folder, tuning={"learning_rate": 0.01, "epochs": 1})
+    out, folder = run_folder / "model", run_folder / "model.checkpoints"
+    left = run_folder / "left"
+    save = artefact.save
+
+    def save_and_keep(*args: Any, **known: Any) -> None:
+        save(*args, **known)
+        shutil.copytree(folder, left)
+
+    def tune_again() -> str:
+        with pytest.raises(UsageError) as refused:
+            tune_one(config, "lora", 16, 0, out, Silent())
+        return refused.value.message
+
+    config = read_config(run_folder / "run.yaml")
+    monkeypatch.setattr(artefact, "save", save_and_keep)
+    tune_one(config, "lora", 16, 0, out, Silent())
+    assert not folder.exists()
+    shutil.copytree(left, folder)
+    assert "is finished; the checkpoints" in tune_again()
+    assert not folder.exists()
+    marker = next(left.glob("step-*/checkpoint.json"))
+    values = json.loads(marker.read_text())
+    marker.write_text(json.dumps(values | {"about": values["about"] | {"seed": 5}}))
+    shutil.copytree(left, folder)
+    assert tune_again() == f'"{out}" exists already.'
+    assert folder.exists()

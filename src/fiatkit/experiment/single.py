@@ -44,6 +44,7 @@ from fiatkit.recipes.hints import given
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Prediction, Query, Rationale, Score
 from fiatkit.tasks import Task, load_examples, load_groups, load_queries, load_task
+from fiatkit.tuning.checkpoints import newest_about
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def tune_one(
     if not recipe.tune:
         raise UsageError(f'The recipe "{name}" tunes nothing.', "Try fiat, instruct or lora.")
     base_of(config, recipe)
-    _refuse_existing(out)
+    _refuse_existing(out, _remove_left(out))
     check_writable(out)
     sizes = [size] if size else ["all"]
     plan = make_plan(config.model_copy(update={"recipes": [name], "sizes": sizes}), frames)
@@ -91,16 +92,43 @@ def tune_one(
         return _tune(plan, Cell(recipe.name, size, seed), out, folder, progress)
 
 
-def _refuse_existing(out: Path) -> None:
+def _refuse_existing(out: Path, told: str = "") -> None:
     if os.path.lexists(out):
-        raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
+        raise UsageError(f'"{out}" exists already{told}.', "Choose another folder with --out.")
+
+
+def _checkpoints_beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.checkpoints")
+
+
+def _remove_left(out: Path) -> str:
+    """Remove the checkpoints of a finished artefact, which a kill just behind its end has left;
+    returns what to say of it, if there were any."""
+    if not (out.name and out.is_dir() and (folder := _checkpoints_beside(out)).is_dir()):
+        return ""
+    with locked(folder, "checkpoint folder"):
+        try:
+            made = artefact.read(out).preparation
+        except ArtefactError:
+            return ""
+        about, tuned_on = newest_about(folder), made.get("tuned_on", {})
+        own = {
+            "task": made.get("task_fingerprint"),
+            "data": tuned_on.get("data_fingerprint"),
+            "recipe": made["recipe"]["name"],
+            "seed": tuned_on.get("seed"),
+        }
+        if about is not None and any(about.get(key) != value for key, value in own.items()):
+            return ""
+        shutil.rmtree(folder)
+    return " and is finished; the checkpoints that it was made from had been left, and are removed"
 
 
 @contextlib.contextmanager
 def _checkpoint_folder(out: Path) -> Iterator[Path]:
     """The folder beside `out` for its checkpoints, held by this process, and gone in the end
     unless there is something to go on from."""
-    folder = out.with_name(f"{out.name}.checkpoints")
+    folder = _checkpoints_beside(out)
     with locked(folder, "checkpoint folder"):
         _refuse_existing(out)
         try:

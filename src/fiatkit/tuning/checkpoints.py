@@ -157,6 +157,15 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def newest_about(folder: Path) -> dict[str, Any] | None:
+    """What the newest whole checkpoint in a folder was begun with; None if there is none."""
+    paths = sorted(folder.glob("step-*"), reverse=True)
+    found: dict[str, Any] | None = next(
+        (_marker(p)["about"] for p in paths if not _problem(p)), None
+    )
+    return found
+
+
 def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write tensors, bring them to the disk, and read them again to be sure."""
     import torch
