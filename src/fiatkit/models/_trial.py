@@ -30,7 +30,7 @@ def caching(network: Causal | EncoderDecoder, stop: int) -> Caching:
     import torch
 
     name = type(network.model).__name__
-    prompts = [tuple(range(3, 12)), tuple(range(12, 3, -1)), (*range(2, 12), *range(4, 12))]
+    prompts = [tuple(range(3, 12)), (*range(2, 12), *range(4, 12))]
     targets = [(5, 6, stop), (7, stop)]
     try:
         with torch.inference_mode():
@@ -88,18 +88,19 @@ def rows_that_begin_alike(stop: int) -> list[Pair]:
 
 
 def _check_training(network: Causal | EncoderDecoder, own: dict[Pair, torch.Tensor]) -> None:
-    """Compare the logits of training rows, one alone and all together, with the model's own."""
+    """Compare the logits of training rows, computed together, with the model's own."""
     import torch
 
-    name, pairs = type(network.model).__name__, list(own)
-    for rows, told in (
-        (pairs[:1], "does more after its head than fiatkit knows"),
-        (pairs, "computes a row otherwise among others than alone"),
-    ):
+    def same(rows: Sequence[Pair]) -> bool:
         ours = network.logits(network.before_targets(rows)).float()
         whole = torch.cat([own[row] for row in rows])
-        if not torch.allclose(whole, ours, atol=1e-2 * float(whole.abs().max())):
-            raise ModelFileError(f'"{name}" {told}.', ANOTHER)
+        return bool(torch.allclose(whole, ours, atol=1e-2 * float(whole.abs().max())))
+
+    if not same(list(own)):
+        told = "does more after its head than fiatkit knows"
+        if same(list(own)[:1]):
+            told = "computes a row otherwise among others than alone"
+        raise ModelFileError(f'"{type(network.model).__name__}" {told}.', ANOTHER)
 
 
 def _ways(network: Causal | EncoderDecoder) -> Sequence[Causal | EncoderDecoder]:
