@@ -50,6 +50,9 @@ def test_A01_verify_refuses_what_loading_refuses(lora: Path) -> None:
     path.write_text(json.dumps(values | {"recipe": values["recipe"] | {"zzz": 1}}))
     reseal(lora)
     assert "a recipe or prices that this" in fiat(lora.parent, "verify", "model", code=2)
+    path.write_text(json.dumps(values | {"recipe": values["recipe"] | {"rationale": "large"}}))
+    reseal(lora)
+    assert "which model writes its rationales" in fiat(lora.parent, "verify", "model", code=2)
 
 
 def test_A11_verify_reads_every_byte_of_the_base(lora: Path, tiny_chat_model: Path) -> None:

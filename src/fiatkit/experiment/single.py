@@ -287,6 +287,8 @@ def read_artefact(folder: Path) -> tuple[Artefact, Task, Recipe]:
             f'"{folder}" holds a recipe or prices that this release does not know.',
             f"Use fiatkit {prepared['fiatkit']}.",
         ) from None
+    if recipe.serving_writer and prepared["large"] is None:
+        raise ArtefactError(f'"{folder}" does not say which model writes its rationales.')
     return opened, Task.model_validate(prepared["task"]), recipe
 
 
