@@ -132,7 +132,7 @@ def ends(*told: dict[str, Any]) -> list[str]:
     heard, said = multiprocessing.Pipe(duplex=False)
     child = WARM.Process(target=_series, args=(told, said))
     child.start()
-    assert heard.poll(600), "the tunings did not end"
+    assert heard.poll(3600), "the tunings did not end"
     found: list[str] = heard.recv()
     child.join()
     return found
