@@ -1,11 +1,11 @@
 """What tuning costs as the rows grow: seconds a row, and largest resident size.
 
-    python benchmarks/cost_of_tuning.py [--sizes 100 300 1000 3000] [--steps 8]
+    python benchmarks/cost_of_tuning.py [--sizes 100 300 1000 3000] [--steps 12]
 
 Two tables. A random Llama of two layers takes every step of one epoch. SmolLM2 takes `--steps`
-steps of an epoch over so many short rows of sib200_major (`FIATKIT_DATA`), all of which it has
-read and checked before. Each size runs in a process of its own. Flat means: no more than a tenth
-above the smallest size.
+steps of an epoch over so many rows of sib200_major (`FIATKIT_DATA`), all of which it has read and
+checked before. All texts are of 44 to 63 tokens, so that steps are alike at any size. Each size
+runs in a process of its own. Flat means: no more than a tenth above the smallest size.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 SET = "sib200_major"
-SHORT = 200  # bytes of text: steps of any size and seed are then alike
+LENGTHS = range(44, 64)  # tokens of text
 
 
 class Enough(BaseException):
@@ -58,10 +58,11 @@ def one(model: str, size: int, most: int | None) -> None:
 
     folder = os.environ.get("FIATKIT_DATA") or sys.exit("Set FIATKIT_DATA; see docs/test_sets.md.")
     task = load_task("sib200")
-    examples = load_examples(task, Path(folder) / SET / "train.jsonl")
-    examples = [e for e in examples if len(e.query.fields["text"].encode()) < SHORT][:size]
-    pairs, _ = training_pairs(task, INSTRUCT, examples, {})
     small = SmallModel.load(model, device="cpu")
+    examples = load_examples(task, Path(folder) / SET / "train.jsonl")
+    tokens = small.tokenizer([e.query.fields["text"] for e in examples])["input_ids"]
+    like = [e for e, ids in zip(examples, tokens, strict=True) if len(ids) in LENGTHS][:size]
+    pairs, _ = training_pairs(task, INSTRUCT, like, {})
     settings = TuningSettings(epochs=1)
     began = [time.monotonic()]
 
@@ -103,7 +104,7 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 300, 1000, 3000])
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--only", choices=["tiny", "smollm2"])
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()

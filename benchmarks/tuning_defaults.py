@@ -1,12 +1,13 @@
 """What the defaults of `tuning:` rest on: dev scores by rate, epoch, layers, batch, warm-up, rank.
 
-    python benchmarks/tuning_defaults.py OUT.jsonl [--sets ...] [--sizes ...] [--grids ...]
+    python benchmarks/tuning_defaults.py OUT.jsonl [--models ...] [--sets ...] [--sizes ...] ...
 
-Tunes SmolLM2 by the recipe `instruct`, which needs no large model, on the first rows of a set's
-train file that are in a language it can read, and scores dev rows after each epoch: the task's
-metric, and the mean negative log-likelihood of the right answer (among the labels, where there
-are labels), which is less noisy. Each epoch is a line of OUT as soon as it is scored; the same
-command goes on where it stopped. `--print` only prints what OUT holds. Needs `FIATKIT_DATA`.
+Tunes a small model by the recipe `instruct`, which needs no large model, on rows of a set's train
+file that are in a language it can read, others for each seed, and scores dev rows before the first
+epoch (0) and after each: the task's metric, and the mean negative log-likelihood of the right
+answer (among the labels, where there are labels), which is less noisy. A cell is written to OUT
+when it is done; the same command goes on with the next. `--print` only prints what OUT holds.
+Needs `FIATKIT_DATA`.
 """
 
 import argparse
@@ -32,7 +33,6 @@ from fiatkit.tasks import Task, load_examples, load_task
 from fiatkit.tuning import TuningSettings, tune
 from fiatkit.tuning.tuner import encode_rows, target_loss
 
-MODEL = "smollm2-135m"
 LONGEST = 256  # tokens of a row
 DEV = 100
 SETS = {
@@ -52,6 +52,7 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
 class Cell:
     """One tuning of the grid."""
 
+    model: str
     name: str
     size: int
     changed: dict[str, Any]
@@ -61,43 +62,44 @@ class Cell:
     @property
     def key(self) -> dict[str, Any]:
         """What its lines begin with."""
-        told = {"set": self.name, "rows": self.size, "seed": self.seed, "epochs": self.epochs}
-        return told | self.changed
+        told = {"model": self.model, "set": self.name, "rows": self.size}
+        return told | {"seed": self.seed, "epochs": self.epochs} | self.changed
 
     def run(self) -> list[dict[str, Any]]:
         """Tune; returns a line for each epoch."""
-        task, train, dev = rows_of(self.name, self.size)
+        task, train, dev = rows_of(self.name, self.size, self.seed)
         pairs, _ = training_pairs(task, INSTRUCT, train, {})
-        small = SmallModel.load(MODEL, device="cpu")
+        small = SmallModel.load(self.model, device="cpu")
         predictor = Predictor(task, INSTRUCT, small)
         lines: list[dict[str, Any]] = []
 
         def dev_score() -> float:
             score, loss = scored(predictor, dev)
-            found = {"epoch": len(lines) + 1, "score": score, "loss": loss, "dev": len(dev)}
+            found = {"epoch": len(lines), "score": score, "loss": loss, "dev": len(dev)}
             lines.append(self.key | found)
             print(lines[-1], flush=True)
             return score
 
         settings = TuningSettings(epochs=self.epochs, **self.changed)
         reserve = predictor.reserve
+        dev_score()
         tune(small, pairs, settings, seed=self.seed, reserve=reserve, dev_score=dev_score)
         return lines
 
 
-def rows_of(name: str, size: int) -> tuple[Task, list[Example], list[Example]]:
-    """The first rows of train, and of dev, in a language that the model reads, none too long."""
+def rows_of(name: str, size: int, seed: int) -> tuple[Task, list[Example], list[Example]]:
+    """Rows of train, others for each seed, and of dev, in a language that the model reads."""
     folder = os.environ.get("FIATKIT_DATA") or sys.exit("Set FIATKIT_DATA; see docs/test_sets.md.")
     task_name, languages = SETS[name]
     task = load_task(task_name)
     most = 4 * LONGEST  # characters; about four to a token
 
-    def read(split: str, count: int) -> list[Example]:
+    def read(split: str, start: int, count: int) -> list[Example]:
         rows = load_examples(task, Path(folder) / name / f"{split}.jsonl")
         found = [e for e in rows if e.query.language in languages]
-        return [e for e in found if sum(map(len, e.query.fields.values())) < most][:count]
+        return [e for e in found if sum(map(len, e.query.fields.values())) < most][start:][:count]
 
-    return task, read("train", size), read("dev", DEV)
+    return task, read("train", seed * size, size), read("dev", 0, DEV)
 
 
 def scored(predictor: Predictor, dev: Sequence[Example]) -> tuple[float, float]:
@@ -122,8 +124,8 @@ def scored(predictor: Predictor, dev: Sequence[Example]) -> tuple[float, float]:
 def cells(asked: argparse.Namespace) -> Iterator[Cell]:
     """The tunings asked for, what tells most first."""
     changes = [changed for grid in asked.grids for changed in GRIDS[grid]]
-    for seed, size, name in product(range(asked.seeds), asked.sizes, asked.sets):
-        yield from (Cell(name, size, changed, seed, asked.epochs) for changed in changes)
+    for seed, size, model, name in product(asked.seeds, asked.sizes, asked.models, asked.sets):
+        yield from (Cell(model, name, size, changed, seed, asked.epochs) for changed in changes)
 
 
 def read(out: Path) -> list[dict[str, Any]]:
@@ -133,7 +135,7 @@ def read(out: Path) -> list[dict[str, Any]]:
 
 def table(lines: Sequence[dict[str, Any]]) -> None:
     """Print a line for each cell: score and loss after each of its epochs."""
-    by_cell = defaultdict(dict)
+    by_cell: dict[str, dict[int, tuple[float, float]]] = defaultdict(dict)
     for line in lines:
         found = (line.pop("epoch"), line.pop("score"), line.pop("loss"))
         by_cell[json.dumps(line)][found[0]] = found[1:]
@@ -150,11 +152,12 @@ def main() -> None:
     """Run what is left of the grid, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--models", nargs="+", default=["smollm2-135m", "gemma3-270m"])
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 300])
     parser.add_argument("--grids", nargs="+", default=list(GRIDS), choices=list(GRIDS))
     parser.add_argument("--epochs", type=int, default=TuningSettings().epochs)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--print", dest="only", action="store_true")
     asked = parser.parse_args()
     for cell in () if asked.only else cells(asked):
