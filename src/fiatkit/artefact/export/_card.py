@@ -118,12 +118,17 @@ def _limits(source: Source, recipe: dict[str, Any]) -> list[str]:
     if source.reasons:
         marker = source.task.reasoning.marker
         lines.insert(1, f'It writes its reasoning first, and its answer behind "{marker}".')
-    if recipe.get("rationale") == "large":
+    if source.reads_rationale:
+        without = "Without one, or with another's, it answers worse."
+        if source.falls_back:
+            without = (
+                f"A share of {recipe['rationale_dropout']:.0%} of its rows was tuned on without "
+                "one: it answers without too, less well. Another's it has not learnt to read."
+            )
         lines.insert(
             1,
             "It reads a rationale by the large model named above, written without knowing the "
-            "answer. Without one, or with another's, it answers worse. The instruction for it is "
-            "in prompt.json, under `reasoning`.",
+            f"answer. {without} The instruction for it is in prompt.json, under `reasoning`.",
         )
     return lines
 

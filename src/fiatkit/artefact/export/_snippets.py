@@ -1,8 +1,13 @@
-"""Python for model cards: it needs what it imports, and no fiatkit."""
+"""Python for model cards: it needs what it imports, and no fiatkit.
+
+Each card's code asks its model or server in two ways of its own, `choose` (a label) and `write` (a
+text); how an answer comes of them is the same for all.
+"""
 
 from __future__ import annotations
 
 from fiatkit.artefact.export._source import Source
+from fiatkit.tasks.answers import STRIP
 
 PROMPT = '''\
 import json
@@ -13,32 +18,55 @@ from pathlib import Path
 folder = Path(".")
 form = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))
 tokenizer = AutoTokenizer.from_pretrained(folder)
+control = set(form["control_ids"])
 
 
 def literal(text):
     """Ids of data: control tokens in it are ordinary characters."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    if control.isdisjoint(ids):
+        return ids
+    whole, pieces = tokenizer.backend_tokenizer, [text]
+    if whole.normalizer is not None:
+        pieces = [whole.normalizer.normalize_str(text)]
+    if whole.pre_tokenizer is not None:
+        pieces = [piece for piece, _ in whole.pre_tokenizer.pre_tokenize_str(pieces[0])]
+    return [i for piece in pieces for i in cut(piece)]
 
 
-def prompt_ids(row, rationale=""):
+def cut(piece):
+    """Ids of a piece of text, cut behind the first character of each control token in it."""
+    tokens = tokenizer.backend_tokenizer.model.tokenize(piece) if piece else []
+    found = next((token.value for token in tokens if token.id in control), None)
+    if found is None or len(piece) == 1:
+        return [token.id for token in tokens]
+    at = max(0, piece.find(found)) + 1
+    at -= at == len(piece)
+    return cut(piece[:at]) + cut(piece[at:])
+
+
+def prompt_ids(row, rationale=None):
     """A row's prompt as in tuning: each part is tokenised by itself."""
-    titles = [(name, title) for name, title in form["fields"].items() if name in row]
-    lines = [title + ": " + row[name].strip() for name, title in titles]
-    data = {{"query": "\\n".join(lines), "rationale": rationale.strip()}}
-    parts = [literal(part["text"] + data.get(part["kind"], "")) for part in form["parts"]]
-    return [*form["before_ids"], *(i for part in parts for i in part), *form["after_ids"]]
+    given = [(name, title) for name, title in form["fields"].items() if row.get(name) is not None]
+    values = [(title, str(row[name]).strip()) for name, title in given]
+    lines = [title + ": " + value for title, value in values if value]
+    data = {{"query": "\\n".join(lines)}}
+    if rationale is not None:
+        data["rationale"] = rationale.strip()
+    parts = [part for part in form["parts"] if part["kind"] != "rationale" or "rationale" in data]
+    texts = [literal(part["text"] + data.get(part["kind"], "")) for part in parts]
+    return [*form["before_ids"], *(i for ids in texts for i in ids), *form["after_ids"]]
 '''
 
 CHOOSE = '''\
 
 
 @torch.inference_mode()
-def answer(row, rationale=""):
+def choose(prompt, before=()):
     """The label that the model finds likeliest, its stop token included."""
-    prompt = prompt_ids(row, rationale)
 
     def score(label):
-        ids = [*literal(form["before_answer"] + label), form["stop_id"]]
+        ids = [*before, *literal(form["before_label"] + label), form["stop_id"]]
         logits = {logits}
         return logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None]).sum().item()
 
@@ -46,6 +74,7 @@ def answer(row, rationale=""):
 '''
 
 WRITE = '''\
+
 
 # A base may bring settings of its own, such as a repetition penalty, which it was not tuned with.
 plain = GenerationConfig(
@@ -60,18 +89,47 @@ for part in model.modules():
 
 
 @torch.inference_mode()
-def answer(row, rationale=""):
-    """The text that the model writes."""
-    prompt = prompt_ids(row, rationale)
+def write(prompt):
+    """The text that the model writes, and whether it comes to an end."""
     written = model.generate(
         input_ids=torch.tensor([prompt]),
         attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-    )[0]
-    text = tokenizer.decode(
-        written{start}, skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    return text.strip()
+    )[0, {start} :].tolist()
+    return text_of(written), form["stop_id"] in written
 '''
+
+TEXT_OF = '''\
+
+
+def text_of(ids):
+    """The text of the tokens before the stop token."""
+    ids = [*ids, form["stop_id"]]
+    return tokenizer.decode(
+        ids[: ids.index(form["stop_id"])],
+        skip_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
+'''
+
+ANSWER = '''\
+
+
+def answer(row{asked}):
+    """{told}"""
+    prompt = prompt_ids(row{given})
+{body}
+'''
+LABEL = "    return choose(prompt)"
+TEXT = "    return write(prompt)[0].strip()"
+REASONED_LABEL = """\
+    before, found, after = write(prompt)[0].rpartition(form["marker"])
+    reasoning = (before if found else after).strip()
+    said = reasoning + "\\n" + form["marker"] if reasoning else form["marker"]
+    return choose(prompt, literal(form["before_answer"] + said))"""
+REASONED_TEXT = """\
+    text, ended = write(prompt)
+    _, found, after = text.rpartition(form["marker"])
+    return after{strip} or None if ended and found else None"""
 
 
 def transformers_code(source: Source, load: str) -> str:
@@ -80,37 +138,50 @@ def transformers_code(source: Source, load: str) -> str:
     classes = [
         auto_class(source),
         "AutoTokenizer",
-        *([] if source.labels else ["GenerationConfig"]),
+        *(["GenerationConfig"] if source.writes else []),
     ]
     imports = f"import torch\nfrom transformers import {', '.join(classes)}"
     code = PROMPT.format(imports=imports) + f"\n\n{load.strip()}\n"
-    if source.labels:
-        logits = "model(input_ids=torch.tensor([prompt]), labels=torch.tensor([ids])).logits[0]"
-        if not decoder:
-            # Counted from the end: virtual tokens, where an adapter has some, come first.
-            logits = "model(input_ids=torch.tensor([prompt + ids[:-1]])).logits[0, -len(ids) :]"
-        code += CHOOSE.format(logits=logits)
-    else:
-        begins = "\n    decoder_start_token_id=model.config.decoder_start_token_id,"
-        start = "" if decoder else "[len(prompt) :]"
-        code += WRITE.format(start=start, start_token=begins if decoder else "")
-    return code + _ask(source)
+    logits = "model(input_ids=torch.tensor([prompt]), labels=torch.tensor([ids])).logits[0]"
+    if not decoder:
+        # Counted from the end: virtual tokens, where an adapter has some, come first.
+        logits = "model(input_ids=torch.tensor([prompt + ids[:-1]])).logits[0, -len(ids) :]"
+    begins = "\n    decoder_start_token_id=model.config.decoder_start_token_id,"
+    start = {"start": "1", "start_token": begins} if decoder else {"start": "len(prompt)"}
+    write = WRITE.format(**{"start_token": ""} | start)
+    return code + answer_code(source, CHOOSE.format(logits=logits), write)
 
 
-def client_code(source: Source, client: str) -> str:
-    """A whole example with a server: the prompt, `client` with its function `answer`, a row."""
+def client_code(source: Source, client: str, choose: str, write: str) -> str:
+    """A whole example with a server: the prompt, `client`, how it is asked, a row."""
     imports = "from transformers import AutoTokenizer"
-    return PROMPT.format(imports=imports) + client + _ask(source)
+    return PROMPT.format(imports=imports) + client + answer_code(source, choose, write)
+
+
+def answer_code(source: Source, choose: str, write: str) -> str:
+    """The ways of asking that the task needs, the function `answer`, and a row."""
+    code = write if source.writes else ""
+    code = TEXT_OF + code if "text_of(" in code else code
+    code += choose if source.task.choices else ""
+    if source.reasons:
+        told = "The answer behind the reasoning that the model writes first."
+        bare = f".strip({STRIP!r})"
+        strip = f"{bare}.rstrip('.。।'){bare}" if source.task.answer == "text" else ".strip()"
+        body = REASONED_LABEL if source.task.choices else REASONED_TEXT.format(strip=strip)
+    else:
+        told = "The likeliest label." if source.task.choices else "The text that the model writes."
+        body = LABEL if source.task.choices else TEXT
+    asked = given = ""
+    if source.reads_rationale:
+        asked, given = (", rationale=None" if source.falls_back else ", rationale"), ", rationale"
+    row = f"\n\nprint(answer({example_row(source)!r}{example_rationale(source)}))\n"
+    return code + ANSWER.format(asked=asked, told=told, given=given, body=body) + row
 
 
 def auto_class(source: Source) -> str:
     """The class of transformers that loads the base."""
     decoder = source.small.core.config.is_encoder_decoder
     return "AutoModelForSeq2SeqLM" if decoder else "AutoModelForCausalLM"
-
-
-def _ask(source: Source) -> str:
-    return f"\n\nprint(answer({example_row(source)!r}{example_rationale(source)}))\n"
 
 
 def example_row(source: Source) -> dict[str, str]:
@@ -123,7 +194,7 @@ def example_row(source: Source) -> dict[str, str]:
 
 def example_rationale(source: Source) -> str:
     """The argument that gives the example's rationale, where the recipe has one."""
-    if source.artefact.preparation["recipe"].get("rationale") != "large":
+    if not source.reads_rationale:
         return ""
     exemplars = source.task.exemplar_list
     return f", rationale={exemplars[0].rationale if exemplars else '...'!r}"

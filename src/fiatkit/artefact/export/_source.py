@@ -13,6 +13,7 @@ from fiatkit import prompts
 from fiatkit.artefact.loading import Artefact
 from fiatkit.errors import ArtefactError
 from fiatkit.models import catalogue
+from fiatkit.models._literal import Literal
 from fiatkit.records import Query, SmallPrompt
 from fiatkit.tasks import Task
 
@@ -63,21 +64,33 @@ class Source:
         return bool(self.artefact.preparation["recipe"].get("rationale") == "target")
 
     @property
-    def labels(self) -> list[str] | None:
-        """The labels of which one comes right after the prompt; None where text is written."""
-        return None if self.reasons else self.task.choices
+    def writes(self) -> bool:
+        """Whether the model writes a text, be it its answer or what comes before a label."""
+        return self.reasons or not self.task.choices
+
+    @property
+    def reads_rationale(self) -> bool:
+        """Whether the large model's rationale is part of the prompt."""
+        return bool(self.artefact.preparation["recipe"].get("rationale") == "large")
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether it was tuned on rows without their rationale too, and so answers without one."""
+        dropout = self.artefact.preparation["recipe"].get("rationale_dropout", 0.0)
+        return self.reads_rationale and dropout > 0
 
     @cached_property
     def form(self) -> dict[str, Any]:
         """What prompt.json says: the pieces of a prompt, each tokenised by itself, in order."""
         recipe = self.artefact.preparation["recipe"]
-        rationale = "" if recipe.get("rationale") == "large" else None
+        rationale = "" if self.reads_rationale else None
         query = Query("", dict.fromkeys(self.task.field_names, ""))
         shown = prompts.tuning_prompt(
             self.task, query, instruction=recipe["instruction"], rationale=rationale
         )
         frame = self.small.encode(SmallPrompt("", ()), max_length=MOST, reserve=0)
         before = frame.spans[0][1]
+        gap = "" if self.small.has_template else self.small.network.gap
         return {
             "fields": self.task.titles,
             "before_ids": list(frame.ids[:before]),
@@ -86,16 +99,29 @@ class Source:
                 for part in shown.parts
             ],
             "after_ids": list(frame.ids[before:]),
-            "before_answer": "" if self.small.has_template else self.small.network.gap,
+            "control_ids": sorted(Literal(self.small.tokenizer).control),
+            "before_answer": gap,
+            "before_label": " " if self.reasons else gap,
             "stop_id": self.small.stop_id,
-            "max_answer_tokens": self.task.max_answer_tokens
-            + (self.task.reasoning.max_tokens if self.reasons else 0),
-            "labels": self.labels,
+            "max_answer_tokens": self._most_tokens(),
+            "marker": self.task.reasoning.marker if self.reasons else None,
+            "labels": self.task.choices,
         } | self._reasoning(query)
+
+    def _most_tokens(self) -> int:
+        """Tokens of the longest answer and its stop token, and of reasoning before it."""
+        most = self.task.max_answer_tokens
+        if labels := self.task.choices:
+            texts = [prompts.target_text(self.task, label) for label in labels]
+            most = max(len(self.small.encode_target(text)) for text in texts)
+        if self.reasons:
+            marker = prompts.written_before_answer(self.task, "x")
+            most += self.task.reasoning.max_tokens + len(self.small.encode_target("", marker))
+        return most
 
     def _reasoning(self, query: Query) -> dict[str, Any]:
         """What the large model reads before a row, where its rationale is part of the prompt."""
-        if self.artefact.preparation["recipe"].get("rationale") != "large":
+        if not self.reads_rationale:
             return {}
         messages = prompts.reasoning_messages(self.task, query)[:-1]
         return {"reasoning": [asdict(message) for message in messages]}
@@ -105,7 +131,7 @@ class Source:
         """Ids of a few prompts, on which an export is compared with what it was made from."""
         texts = ["An example.", "¿Qué tal? 12,345 años", "小包が遅れています。 “so” 🙂\n\n  x"]
         recipe = self.artefact.preparation["recipe"]
-        rationale = "It says so." if recipe.get("rationale") == "large" else None
+        rationale = "It says so." if self.reads_rationale else None
         found = []
         for text in texts:
             query = Query("", dict.fromkeys(self.task.field_names, text))

@@ -43,6 +43,7 @@ def complete(body):
 '''
 CHOOSE = '''
 
+
 def log_probabilities(ids):
     """Of the 5,000 likeliest next tokens. The grammar changes none of them: it only keeps the
     server from writing an end token, of which it would tell nothing."""
@@ -51,16 +52,16 @@ def log_probabilities(ids):
     return {token["id"]: token["logprob"] for token in first["top_logprobs"]}
 
 
-def answer(row, rationale=""):
+def choose(prompt, before=()):
     """The label that the model finds likeliest, its stop token included."""
-    prompt, known = prompt_ids(row, rationale), {}
+    known = {}
 
     def score(label):
-        ids = (*literal(form["before_answer"] + label), form["stop_id"])
+        ids = (*literal(form["before_label"] + label), form["stop_id"])
         total = 0.0
         for end, token in enumerate(ids):
             if ids[:end] not in known:
-                known[ids[:end]] = log_probabilities([*prompt, *ids[:end]])
+                known[ids[:end]] = log_probabilities([*prompt, *before, *ids[:end]])
             likely = known[ids[:end]]
             total += likely.get(token, min(likely.values()))
         return total
@@ -69,17 +70,12 @@ def answer(row, rationale=""):
 '''
 WRITE = '''
 
-def answer(row, rationale=""):
-    """The text that the model writes."""
-    body = {"prompt": prompt_ids(row, rationale), "n_predict": form["max_answer_tokens"]}
-    body |= {"temperature": 0, "samplers": ["temperature"], "return_tokens": True}
-    ids = [*complete(body)["tokens"], form["stop_id"]]
-    text = tokenizer.decode(
-        ids[: ids.index(form["stop_id"])],
-        skip_special_tokens=True,
-        clean_up_tokenization_spaces=False,
-    )
-    return text.strip()
+
+def write(prompt):
+    """The text that the model writes, and whether it comes to an end."""
+    body = {"prompt": prompt, "n_predict": form["max_answer_tokens"], "return_tokens": True}
+    done = complete(body | {"temperature": 0, "samplers": ["temperature"]})
+    return text_of(done["tokens"]), done["stop_type"] == "eos"
 '''
 RULE = """
 This code answers by fiatkit's own rule: it weighs whole labels, and asks the server once for each
@@ -100,7 +96,7 @@ def write(source: Source, folder: Path) -> tuple[str, str]:
     told = _gguf_check.compare(source, model, path)
     copy_tokenizer(source, folder)
     choices = bool(source.task.choices)
-    code = fenced(client_code(source, CLIENT + (CHOOSE if choices else WRITE)))
+    code = fenced(client_code(source, CLIENT, CHOOSE, WRITE))
     serve = fenced(f"llama-server --model {path.name} --port 8080", "sh")
     rule = RULE if choices else ""
     return f"{told}\n\n{serve}\n\nThen, in this folder:\n{rule}\n{code}", told

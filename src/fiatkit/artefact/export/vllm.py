@@ -17,21 +17,36 @@ PLAIN = ("--generation-config", "vllm")  # rather than the base's own penalties 
 CLIENT = '''
 from openai import OpenAI
 
-MODEL = "{model}"
+MODEL = {model}
 client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")
 
 
-def answer(row, rationale=""):
-    """The model's answer; the server is given ids, so that it adds nothing to the prompt."""
-    done = client.completions.create(
+def complete(prompt, **more):
+    """What the server writes; it is given ids, so that it adds nothing to the prompt."""
+    return client.completions.create(
         model=MODEL,
-        prompt=prompt_ids(row, rationale),
+        prompt=prompt,
         max_tokens=form["max_answer_tokens"],
         temperature=0,
-        extra_body={"stop_token_ids": [form["stop_id"]]}
-        | ({"structured_outputs": {"choice": form["labels"]}} if form["labels"] else {}),
-    )
-    return done.choices[0].text.strip()
+        extra_body={"stop_token_ids": [form["stop_id"]]} | more,
+    ).choices[0]
+'''
+CHOOSE = '''
+
+
+def choose(prompt, before=()):
+    """The label that the model writes, held to the labels."""
+    labels = [form["before_label"] + label for label in form["labels"]]
+    done = complete([*prompt, *before], structured_outputs={"choice": labels})
+    return done.text.strip()
+'''
+WRITE = '''
+
+
+def write(prompt):
+    """The text that the model writes, and whether it comes to an end."""
+    done = complete(prompt)
+    return done.text, done.finish_reason == "stop"
 '''
 RULE = """
 The server writes greedily among the labels, token by token. fiatkit weighs whole labels, and so
@@ -54,7 +69,8 @@ def write(source: Source, folder: Path) -> tuple[str, str]:
         where = peft.put_base(source, folder / "base")
         flags = serve_flags(source)
     copy_tokenizer(source, folder)
-    command, code = shlex.join(flags), fenced(client_code(source, CLIENT.replace("{model}", name)))
+    command, client = shlex.join(flags), CLIENT.replace("{model}", repr(name))
+    code = fenced(client_code(source, client, CHOOSE, WRITE))
     rule = RULE if source.task.choices else ""
     usage = f"{where} In this folder:\n\n{fenced(command, 'sh')}\n\nThen:\n{rule}\n{code}"
     return usage, f"Serve it there with: {command}"
