@@ -122,7 +122,7 @@ def fit(
 
     Args:
         config: a run file, or its keys and values.
-        out: folder of the artefact; must not exist yet.
+        out: folder of the artefact; if it is there, it must be what the same call has made.
         recipe: one of `fiat compare --list-recipes` that tunes a model.
         size: training rows; all there are by default.
         seed: of the subset and of the tuning.
@@ -132,7 +132,7 @@ def fit(
             than these settings, rows or packages was used then; the artefact will tell.
 
     Raises:
-        UsageError: settings or rows are wrong, or `out` exists.
+        UsageError: settings or rows are wrong, or something else is at `out`.
         CheckpointError: checkpoints of another tuning are there; says what differs.
         ProviderError: the large model cannot be used; what was paid for is in the store.
     """

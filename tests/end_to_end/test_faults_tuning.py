@@ -14,8 +14,8 @@ from tests.command import FIAT, WIDE, fiat, run
 
 from fiatkit import artefact
 from fiatkit.config import read_config
-from fiatkit.errors import UsageError
-from fiatkit.experiment import Cell, make_plan
+from fiatkit.errors import ModelFileError, UsageError
+from fiatkit.experiment import Cell, compare, make_plan
 from fiatkit.experiment.progress import Silent
 from fiatkit.experiment.single import tune_one
 from fiatkit.experiment.usable import usable_pairs
@@ -136,7 +136,7 @@ def test_T03_a_forced_resume_is_recorded_in_the_artefact(run_folder: Path) -> No
 def test_T14_a_kill_behind_the_artefact_leaves_checkpoints_that_the_same_command_removes(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of another tuning stay: there may be hours of work in them."""
+    """Those of another tuning stay: there may be hours of work in them, and so does what is none."""
     change(run_folder, tuning={"learning_rate": 0.01, "epochs": 1})
     out, folder = run_folder / "model", run_folder / "model.checkpoints"
     left = run_folder / "left"
@@ -147,20 +147,142 @@ def test_T14_a_kill_behind_the_artefact_leaves_checkpoints_that_the_same_command
         shutil.copytree(folder, left)
 
     def tune_again() -> str:
-        with pytest.raises(UsageError) as refused:
-            tune_one(config, "lora", 16, 0, out, Silent())
-        return refused.value.message
+        return tune_one(config, "lora", 16, 0, out, Silent()).notes[-1]
 
     config = read_config(run_folder / "run.yaml")
     monkeypatch.setattr(artefact, "save", save_and_keep)
     tune_one(config, "lora", 16, 0, out, Silent())
     assert not folder.exists()
     shutil.copytree(left, folder)
-    assert "is finished; the checkpoints" in tune_again()
+    assert "command; the checkpoints that it was made from had been left" in tune_again()
     assert not folder.exists()
     marker = next(left.glob("step-*/checkpoint.json"))
     values = json.loads(marker.read_text())
     marker.write_text(json.dumps(values | {"about": values["about"] | {"seed": 5}}))
     shutil.copytree(left, folder)
-    assert tune_again() == f'"{out}" exists already.'
+    finished = f'"{out}" is finished already, by this very command.'
+    assert tune_again() == finished
     assert folder.exists()
+    shutil.rmtree(folder)
+    shutil.copytree(left, folder)
+    (folder / "notes.txt").write_text("mine")
+    assert tune_again() == finished
+    assert (folder / "notes.txt").is_file()
+
+
+def test_T14_a_finished_artefact_is_told_again_to_its_own_command_and_refused_to_others(
+    run_folder: Path, tiny_chat_model: Path
+) -> None:
+    """What was killed behind the last rename, or is run twice, ends as if it had not been."""
+    own = run_folder / "small"
+    shutil.copytree(tiny_chat_model, own)
+    settings = {"learning_rate": 0.01, "epochs": 1}
+    change(run_folder, tuning=settings, small={"model": "small"})
+    words = ("tune", "run.yaml", "--out", "model", "--size", "16")
+    first = run(run_folder, *words).stdout.splitlines()[-1]
+    assert first.startswith("Artefact: model (epoch 1, dev accuracy ")
+    files = {path: path.stat().st_mtime_ns for path in (run_folder / "model").iterdir()}
+    again = fiat(run_folder, *words)
+    assert '"model" is finished already, by this very command.' in again
+    assert first in again.splitlines()
+    assert {path: path.stat().st_mtime_ns for path in (run_folder / "model").iterdir()} == files
+    refused = '"model" exists already.'
+
+    def is_refused(*more: str) -> bool:
+        done = run(run_folder, *words, *more)
+        return done.returncode == 2 and refused in done.stderr
+
+    assert is_refused("--seed", "1")
+    assert is_refused("--size", "8")
+    assert is_refused("--recipe", "instruct")
+    change(run_folder, tuning=settings | {"rank": 4})
+    assert is_refused()
+    change(run_folder, tuning=settings | {"checkpoint_every": 1})  # which decides nothing
+    assert run(run_folder, *words).returncode == 0
+    rows = (run_folder / "rows.csv").read_text()
+    (run_folder / "rows.csv").write_text(rows.replace("number 3,", "number three,"))
+    assert is_refused()
+    (run_folder / "rows.csv").write_text(rows)
+    (own / "tokenizer_config.json").write_text((own / "tokenizer_config.json").read_text() + " ")
+    assert is_refused()
+
+
+def test_A11_a_base_that_changes_while_it_is_tuned_is_noticed_at_the_end(
+    run_folder: Path, tiny_chat_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put back, the same command goes on from the last checkpoint to the very same artefact."""
+    monkeypatch.chdir(run_folder)
+    own, out = run_folder / "small", run_folder / "model"
+    shutil.copytree(tiny_chat_model, own)
+    tuning = {"learning_rate": 0.01, "epochs": 1}
+    change(run_folder, tuning=tuning, small={"model": str(own)}, recipes=["lora"], sizes=[16])
+    config = read_config(run_folder / "run.yaml")
+    tune_one(config, "lora", 16, 0, run_folder / "whole", Silent())
+    file = own / "tokenizer_config.json"
+    text = file.read_text()
+
+    class Meddler(Silent):
+        def measured(self, step: int, values: Any) -> None:
+            file.write_text(text + " ")
+
+    for work in (
+        lambda: tune_one(config, "lora", 16, 0, out, Meddler()),
+        lambda: compare(make_plan(config), Meddler()),
+    ):
+        file.write_text(text)
+        with pytest.raises(ModelFileError, match=r"was changed while .* \(tokenizer_config.json\)"):
+            work()
+        assert not list(run_folder.glob("**/manifest.json"))[1:]
+    file.write_text(text)
+    told: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda self, line: told.append(line))
+    tune_one(config, "lora", 16, 0, out, Silent())
+    assert "goes on after step 2" in told[0]
+    weights = "adapter_model.safetensors"
+    assert (out / weights).read_bytes() == (run_folder / "whole" / weights).read_bytes()
+
+
+def test_a_folder_of_someone_elses_is_not_taken_for_checkpoints(run_folder: Path) -> None:
+    """It would be removed with them."""
+    folder = run_folder / "model.checkpoints"
+    (folder / "epoch-3").mkdir(parents=True)
+    (folder / "epoch-3" / "weights.bin").write_text("hours of work")
+    done = run(run_folder, *TUNE)
+    assert done.returncode == 2
+    assert 'model.checkpoints", which holds something else: "epoch-3".' in done.stderr
+    assert (folder / "epoch-3" / "weights.bin").read_text() == "hours of work"
+    assert not (run_folder / "model").exists()
+
+
+def test_T01_checkpoints_that_a_kill_leaves_behind_a_finished_cell_are_removed(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run_folder)
+    change(run_folder, recipes=["lora"], sizes=[16], seeds=[0], tuning={"epochs": 1})
+    plan = make_plan(read_config(run_folder / "run.yaml"))
+    compare(plan)
+    left = plan.out / "cells" / "lora-n16-s0" / "checkpoints"
+    assert (left.parent / "cell.json").is_file()
+    assert not left.exists()
+    (left / "step-00000002").mkdir(parents=True)
+    compare(plan)
+    assert not left.exists()
+
+
+def test_the_last_epoch_is_kept_where_the_metric_is_not_defined_on_the_dev_rows(
+    run_folder: Path,
+) -> None:
+    """As AUC-PR is not where no dev row has the positive label."""
+    text = (run_folder / "task.yaml").read_text()
+    (run_folder / "task.yaml").write_text(f"{text}metrics: [auc_pr]\n")
+    lines = (run_folder / "rows.csv").read_text().splitlines(keepends=True)
+    cold = [line for line in lines if line.endswith(",cold\n")]
+    (run_folder / "dev.csv").write_text(lines[0] + "".join(cold[:4]))
+    others = [line for line in lines if line not in cold[:4]]
+    (run_folder / "train.csv").write_text("".join(others[:33]))
+    (run_folder / "test.csv").write_text(lines[0] + "".join(others[33:]))
+    data = {"train": "train.csv", "dev": "dev.csv", "test": "test.csv"}
+    change(run_folder, data=data, tuning={"epochs": 3, "learning_rate": 0.01})
+    shown = fiat(run_folder, *TUNE)
+    assert "auc_pr is not defined on the dev rows: the last epoch is kept" in shown
+    assert "Artefact: model (epoch 3)" in shown

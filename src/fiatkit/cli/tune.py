@@ -18,7 +18,7 @@ from fiatkit.cli._spending import (
     with_flags,
 )
 
-Out = Annotated[Path, typer.Option(help="Folder of the artefact; must not exist yet.")]
+Out = Annotated[Path, typer.Option(help="Folder of the artefact; made by this command.")]
 RecipeName = Annotated[str, typer.Option(help="One of `fiat compare --list-recipes` that tunes.")]
 Size = Annotated[int | None, typer.Option(help="Training rows; default: all there are.")]
 Seed = Annotated[int, typer.Option(help="Seed of the subset and of the tuning.")]
@@ -50,7 +50,8 @@ def run(
     """Tune the small model by one recipe and keep it, with all that prediction must repeat.
 
     Stop the command whenever you like and run it again: it goes on from the last checkpoint, and
-    on the same CPU with the same threads the artefact's weights are the same, byte for byte.
+    on the same CPU with the same threads the artefact's weights are the same, byte for byte. Once
+    it is finished, the same command checks the artefact and tells of it again.
 
     Example:  fiat tune run.yaml --out my-model --size 200
     """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from fiatkit.config import RunConfig
 from fiatkit.errors import FatalProviderError, FiatError
 from fiatkit.experiment import outside, trackers
+from fiatkit.experiment.beforehand import pretended, pretended_pairs
 from fiatkit.experiment.estimate import estimate, small_weights
 from fiatkit.experiment.folder import distinct_groups
 from fiatkit.experiment.plan import Plan, lay_out, problems
@@ -23,8 +24,9 @@ from fiatkit.experiment.usable import method_problems
 from fiatkit.models.protocol import NeedsKey
 from fiatkit.reasoning import rationale_request
 from fiatkit.recipes import Recipe, named
-from fiatkit.recipes.predictor import Predictor, small_prompt, training_pairs
-from fiatkit.records import Example, Rationale
+from fiatkit.recipes.predictor import Predictor, small_prompt
+from fiatkit.records import Example
+from fiatkit.tuning.tuner import encode_rows
 
 if TYPE_CHECKING:
     from fiatkit.models.local import SmallModel
@@ -224,29 +226,18 @@ def _writing(plan: Plan, small: SmallModel, writing: Sequence[Recipe]) -> Iterat
     yield Finding("problem" if long == len(lengths) else "note", told)
 
 
-def _pretend(predictor: Predictor) -> Rationale:
-    """A rationale as long as one may be, where one is read."""
-    task = predictor.task
-    budget = "x " * task.reasoning.max_tokens if predictor.recipe.reads_rationale else "x"
-    longest = max(task.choices or ["x"], key=len)
-    return Rationale("", budget, longest, "ok", "")
-
-
 def _preflight(plan: Plan, predictor: Predictor) -> Iterator[Finding]:
     """What `fiat tune` would stop at, or note, in the training rows."""
-    rows = plan.data.train[: max(plan.sizes)]
-    pretend = _pretend(predictor)
-    written = {row.id: pretend for row in rows}
-    pairs, _ = training_pairs(
-        plan.task, predictor.recipe, rows, written, truncate=predictor.truncate
-    )
-    for flaw in flaws_of(predictor, pairs):
+    small, recipe = predictor.small, predictor.recipe
+    pairs = pretended_pairs(predictor, plan.data.train[: max(plan.sizes)])
+    rows, _, _ = encode_rows(small, pairs, predictor.max_length, predictor.reserve)
+    for flaw in flaws_of(predictor, pairs, rows):
         kind: Literal["note", "problem"] = "problem" if flaw.fatal else "note"
-        yield Finding(kind, f"{predictor.recipe.name}: {flaw.sentence}")
+        yield Finding(kind, f"{recipe.name}: {flaw.sentence}")
 
 
 def _length(plan: Plan, predictor: Predictor) -> Finding:
-    recipe, limit, pretend = predictor.recipe, predictor.max_length, _pretend(predictor)
+    recipe, limit, pretend = predictor.recipe, predictor.max_length, pretended(predictor)
     rows = [*plan.data.train[: max(plan.sizes)], *plan.data.dev, *plan.data.test]
     lengths, cut, shortened, long = [], 0, 0, []
     for row in rows:

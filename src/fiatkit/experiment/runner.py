@@ -20,6 +20,7 @@ from fiatkit._version import __version__
 from fiatkit.errors import BudgetError
 from fiatkit.experiment import folder
 from fiatkit.experiment.agreement import Agreement
+from fiatkit.experiment.beforehand import check_small
 from fiatkit.experiment.classifiers import ROOM
 from fiatkit.experiment.floors import LABELS as FLOOR_LABELS
 from fiatkit.experiment.floors import PREDICT
@@ -66,6 +67,9 @@ def fill(plan: Plan, progress: Progress | None = None) -> None:
     with locked(plan.out, "run folder"):
         folder.check_same(plan)
         pending = [cell for cell in plan.cells if not plan.finished(cell)]
+        for cell in plan.cells:
+            if plan.finished(cell):  # checkpoints that a kill just behind its end has left
+                shutil.rmtree(checkpoint_folder(plan, cell), ignore_errors=True)
         if len(pending) < len(plan.cells):
             done = len(plan.cells) - len(pending)
             progress.say(f"{done} of {len(plan.cells)} cells are finished already.")
@@ -153,6 +157,8 @@ def _writing_stage(
     test = [e.query for e in plan.data.test]
     found: dict[str, Rationale] = {}
     with open_reasoner(plan, progress, writer) as reasoner:
+        if reasoner.missing(queries):
+            check_small(plan, [cell for cell in pending if cell.is_tuned])
         progress.stage(f"rationales by {reasoner.model.identity.model}", len(queries))
 
         def count(now: Standing) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from fiatkit.artefact import Artefact
 from fiatkit.config import OWN_PROVIDER, RunConfig
 from fiatkit.errors import ArtefactError, UsageError
 from fiatkit.experiment.agreement import Agreement
+from fiatkit.experiment.beforehand import check_small
+from fiatkit.experiment.finished import artefact_at, best_of, made_by
 from fiatkit.experiment.folder import write_predictions
 from fiatkit.experiment.plan import Cell, Plan, make_plan
 from fiatkit.experiment.predictions import no_labels, predictions_for
@@ -42,9 +44,9 @@ from fiatkit.reasoning.prices import Price
 from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.hints import given
 from fiatkit.recipes.predictor import Predictor
-from fiatkit.records import Prediction, Query, Rationale, Score
+from fiatkit.records import Example, Prediction, Query, Rationale, Score
 from fiatkit.tasks import Task, load_examples, load_groups, load_queries, load_task
-from fiatkit.tuning.checkpoints import newest_about
+from fiatkit.tuning.checkpoints import foreign, newest_about
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +74,49 @@ def tune_one(
     """Tune one recipe and save it as an artefact. Test rows are neither used nor paid for.
 
     Checkpoints are kept beside `out`, in a folder of its name and ".checkpoints", until the
-    artefact is saved; the same call goes on from them.
+    artefact is saved; the same call goes on from them. Where the artefact that it makes is there
+    already, it is checked, and told once more.
 
     Raises:
+        UsageError: there is something else at `out`, or these rows cannot be tuned on.
         NoBetterError: `require_better` is set and the model is not; no artefact was saved.
     """
     recipe = named(name)
     if not recipe.tune:
         raise UsageError(f'The recipe "{name}" tunes nothing.', "Try fiat, instruct or lora.")
     base_of(config, recipe)
-    _refuse_existing(out, _remove_left(out))
-    check_writable(out)
+    left, there = _remove_left(out), artefact_at(out)
+    if there is None:
+        _refuse_existing(out)
+        check_writable(out)
     sizes = [size] if size else ["all"]
     plan = make_plan(config.model_copy(update={"recipes": [name], "sizes": sizes}), frames)
     plan = replace(plan, force_resume=force_resume, require_better=require_better)
     check_dev(plan)
+    cell = Cell(recipe.name, size, seed)
+    train = list(plan.data.train) if size is None else plan.train_rows(cell)
+    cell = replace(cell, size=len(train))
+    if there is not None:
+        if not made_by(there, plan, cell, train):
+            _refuse_existing(out)
+        return _told_again(plan, train, there, left)
     check_methods(config, [recipe])
     with _checkpoint_folder(out) as folder:
-        return _tune(plan, Cell(recipe.name, size, seed), out, folder, progress)
+        return _tune(plan, cell, train, out, folder, progress)
 
 
-def _refuse_existing(out: Path, told: str = "") -> None:
+def _told_again(plan: Plan, train: Sequence[Example], found: Artefact, left: str) -> Tuned:
+    """What `fiat tune` tells of an artefact that it has made before, as far as that holds it."""
+    epoch, score = best_of(found)
+    worse = no_better(plan, train, score)
+    refuse_no_better(plan, {found.folder.name: worse})
+    done = f'"{found.folder}" is finished already, by this very command'
+    return Tuned(epoch, score, plan.task.metrics[0], (*filter(None, [worse]), f"{done}{left}."))
+
+
+def _refuse_existing(out: Path) -> None:
     if os.path.lexists(out):
-        raise UsageError(f'"{out}" exists already{told}.', "Choose another folder with --out.")
+        raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")
 
 
 def _checkpoints_beside(out: Path) -> Path:
@@ -105,6 +127,8 @@ def _remove_left(out: Path) -> str:
     """Remove the checkpoints of a finished artefact, which a kill just behind its end has left;
     returns what to say of it, if there were any."""
     if not (out.name and out.is_dir() and (folder := _checkpoints_beside(out)).is_dir()):
+        return ""
+    if foreign(folder):
         return ""
     with locked(folder, "checkpoint folder"):
         try:
@@ -121,7 +145,7 @@ def _remove_left(out: Path) -> str:
         if about is not None and any(about.get(key) != value for key, value in own.items()):
             return ""
         shutil.rmtree(folder)
-    return " and is finished; the checkpoints that it was made from had been left, and are removed"
+    return "; the checkpoints that it was made from had been left, and are removed"
 
 
 @contextlib.contextmanager
@@ -129,6 +153,11 @@ def _checkpoint_folder(out: Path) -> Iterator[Path]:
     """The folder beside `out` for its checkpoints, held by this process, and gone in the end
     unless there is something to go on from."""
     folder = _checkpoints_beside(out)
+    if others := foreign(folder):
+        raise UsageError(
+            f'Checkpoints would be kept in "{folder}", which holds something else: "{others[0]}".',
+            "Choose another folder with --out, or move what is there.",
+        )
     with locked(folder, "checkpoint folder"):
         _refuse_existing(out)
         try:
@@ -138,15 +167,17 @@ def _checkpoint_folder(out: Path) -> Iterator[Path]:
                 shutil.rmtree(folder)
 
 
-def _tune(plan: Plan, cell: Cell, out: Path, folder: Path, progress: Progress) -> Tuned:
-    train = list(plan.data.train) if cell.size is None else plan.train_rows(cell)
-    cell = replace(cell, size=len(train))
+def _tune(
+    plan: Plan, cell: Cell, train: Sequence[Example], out: Path, folder: Path, progress: Progress
+) -> Tuned:
     check_size(plan, train)
     rationales: Mapping[str, Rationale] = {}
     if writer := named(cell.recipe).writer:
         rows = {"train": train, "dev": plan.data.dev, "test": ()}
         queries = [e.query for s in named(cell.recipe).written_for for e in rows[s]]
         with open_reasoner(plan, progress, writer) as reasoner:
+            if reasoner.missing(queries):
+                check_small(plan, [cell])
             found = expand(reasoner, queries, progress)
         refuse_unwritten(reasoner.model.identity.model, found)
         rationales = texts_of(plan, cell, train, {writer: found})
@@ -157,6 +188,7 @@ def _tune(plan: Plan, cell: Cell, out: Path, folder: Path, progress: Progress) -
     )
     refuse_no_better(plan, {out.name: no_better(plan, train, result.best_score)})
     known = to_keep(plan, predictor, rationales)
+    predictor.small.refuse_changed_files()
     artefact.save(out, predictor.small, preparation(plan, predictor, cell, train, result), **known)
     return Tuned(result.best_epoch, result.best_score, plan.task.metrics[0], tuple(notes))
 

@@ -23,7 +23,7 @@ from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Example, Prediction, Rationale, ScoredRow, TrainingPair
 from fiatkit.tuning import Checkpoints, TuningResult, TuningSettings, preflight, tune
-from fiatkit.tuning.tuner import encode_rows
+from fiatkit.tuning.tuner import Row, encode_rows
 
 
 def tuned_cell(
@@ -50,6 +50,7 @@ def tuned_cell(
     if target.exists():  # of an attempt that was stopped before its cell was written
         shutil.rmtree(target)
     prepared = preparation(plan, predictor, cell, train, result)
+    predictor.small.refuse_changed_files()
     artefact.save(target, predictor.small, prepared, **known)
     record = {
         "label": predictor.recipe.label,
@@ -112,17 +113,17 @@ def tune_recipe(
     rows, skipped, _ = encode_rows(small, pairs, settings.max_length, predictor.reserve)
     notes += [f"{count} training rows skipped: {why}" for why, count in skipped.items()]
     refuse_too_few(plan, train, {row.query_id for row in rows}, notes)
-    notes += preflight.refuse(flaws_of(predictor, pairs))
+    notes += preflight.refuse(flaws_of(predictor, pairs, rows))
     dev = plan.data.dev
     bar = _TuningBar(progress, title)
 
-    def dev_score() -> float:
+    def dev_score() -> float | None:
         queries = [e.query for e in dev]
         found = predictor.predict(queries, rationales, lambda done: bar.dev(done, len(dev)))
         rows = [ScoredRow(e, p) for e, p in zip(dev, found, strict=True)]
         value = metrics.corpus(task.metrics[0], rows, task.choices)
         bar.scored(task.metrics[0], value)
-        return 0.0 if value is None else float(value)
+        return value
 
     result = tune(
         small,
@@ -135,6 +136,8 @@ def tune_recipe(
         checkpoints=checkpoints,
     )
     notes += [f"{count} training rows had a {what} cut" for what, count in result.cut.items()]
+    if dev and result.best_score is None:
+        notes.append(f"{task.metrics[0]} is not defined on the dev rows: the last epoch is kept")
     told = (no_better(plan, train, result.best_score), serving(recipe, settings))
     notes += [*(note for note in told if note), *result.notes()]
     if not small.packs:
@@ -149,16 +152,14 @@ def _unlike_targets(train: Sequence[Example], rationales: Mapping[str, Rationale
     return [f"{unlike} of {len(train)} {told}"] if unlike else []
 
 
-def flaws_of(predictor: Predictor, pairs: Sequence[TrainingPair]) -> list[preflight.Flaw]:
-    """Check pairs against what `predictor` will read, before they are tuned on.
-
-    Raises:
-        UsageError: no row can be used.
-    """
-    small, reserve = predictor.small, predictor.reserve
-    rows, _, _ = encode_rows(small, pairs, predictor.max_length, reserve)
+def flaws_of(
+    predictor: Predictor, pairs: Sequence[TrainingPair], rows: Sequence[Row]
+) -> list[preflight.Flaw]:
+    """Check pairs, and the same as ids, against what `predictor` will read, before they are tuned
+    on."""
     labels = [prompts.target_text(predictor.task, label) for label in predictor.task.choices or []]
-    return preflight.check(small, pairs, rows, predictor.read, reserve=reserve, labels=labels)
+    small, read, reserve = predictor.small, predictor.read, predictor.reserve
+    return preflight.check(small, pairs, rows, read, reserve=reserve, labels=labels)
 
 
 def serving(recipe: Recipe, settings: TuningSettings) -> str:
@@ -225,10 +226,20 @@ def preparation(
     result: TuningResult,
 ) -> dict[str, Any]:
     """Everything that prediction must do exactly as tuning did, and what was tuned on."""
+    known = planned(plan, cell, train)
+    known["tuned_on"] |= {
+        "best_epoch": result.best_epoch,
+        "best_score": result.best_score,
+        "forced": [change for resume in result.resumed for change in resume["forced"]],
+    }
+    return {"fiatkit": __version__, **known, "max_length": predictor.max_length}
+
+
+def planned(plan: Plan, cell: Cell, train: Sequence[Example]) -> dict[str, Any]:
+    """What of a preparation is known before anything is tuned: the same for the same plan."""
     ids = "\n".join(example.id for example in train)
-    recipe = predictor.recipe
+    recipe = named(cell.recipe).tuned_by(plan.config.tuning)
     return {
-        "fiatkit": __version__,
         "prompts_version": prompts.VERSION,
         "task": plan.task.model_dump(mode="json"),
         "task_fingerprint": plan.task.fingerprint,
@@ -236,13 +247,12 @@ def preparation(
         "large": plan.config.writer_values(writer) if (writer := recipe.serving_writer) else None,
         "prices": {name: p.model_dump(mode="json") for name, p in plan.config.prices.items()},
         "small": base_of(plan.config, recipe),
-        "max_length": predictor.max_length,
-        "truncate": predictor.truncate,
+        "truncate": plan.config.truncate,
         "tuned_on": {
             "rows": len(train),
             "seed": cell.seed,
             "ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
             "data_fingerprint": plan.data.fingerprint,
-            "forced": [change for resume in result.resumed for change in resume["forced"]],
+            "settings": plan.config.tuning.model_dump(mode="json", exclude={"checkpoint_every"}),
         },
     }

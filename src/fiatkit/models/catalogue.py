@@ -354,8 +354,11 @@ def file_sums(ref: str, *, anew: bool = False) -> dict[str, str]:
     Empty for a model of the catalogue: its revision is the sum of the one file that it comes from,
     and what it is converted to may be written in another way by another release of a library.
     """
-    if ref in ENTRIES:
-        return {}
+    return {} if ref in ENTRIES else sums_here(ref, anew=anew)
+
+
+def sums_here(ref: str, *, anew: bool = False) -> dict[str, str]:
+    """The same of any small model, also of the catalogue: what its files are on this machine."""
     folder, _ = resolve_transformers(ref)
     names = (file for pattern in READ for file in folder.glob(pattern))
     read = (file for file in sorted(names) if file.name not in NOT_READ)

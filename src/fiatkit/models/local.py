@@ -65,6 +65,7 @@ class SmallModel:
         model: the transformers model, wrapped by peft once an adapter is attached.
         identity: `name`, `revision` and `licence`; an adapter fits this model only.
         ref: how it was asked for: a name of the catalogue, a folder, a hub id.
+        files: sha256 of each file that it was loaded from.
         frozen: what rows look like behind layers that are not tuned, while it is kept.
         context: most tokens that the model can read.
         stop_id: the token that ends an answer.
@@ -78,6 +79,7 @@ class SmallModel:
         self.tokenizer = tokenizer
         self.identity = identity
         self.ref = identity.get("name", "")
+        self.files: dict[str, str] = {}
         self.frozen: FrozenStates | None = None
         self._literal = Literal(tokenizer)
         self.context = int(getattr(model.config, "max_position_embeddings", 2048))
@@ -103,11 +105,30 @@ class SmallModel:
         """
         folder, identity = catalogue.resolve_transformers(ref)
         place = choose_device(device)
+        files = catalogue.sums_here(ref)
         with memory_told(f'loading the small model "{ref}"', place, "Take a smaller model."):
             model, tokenizer = load_transformers(folder, ref, device=place, threads=own_cores())
         small = cls(model, tokenizer, identity)
-        small.ref = ref
+        small.ref, small.files = ref, files
         return small
+
+    def refuse_changed_files(self) -> None:
+        """Stop where a file that it was loaded from is another one by now.
+
+        Files whose size and time of change are those of before are not read again.
+
+        Raises:
+            ModelFileError: names the files.
+        """
+        now = catalogue.sums_here(self.ref) if self.files else {}
+        names = sorted(self.files.keys() | now.keys())
+        if odd := [name for name in names if self.files.get(name) != now.get(name)]:
+            raise ModelFileError(
+                f'The base model "{self.ref}" was changed while it was tuned ({", ".join(odd)}): '
+                "what was learnt fits the files of before, which are gone. Nothing was saved.",
+                "Put them back and run the same command again: it goes on from the last "
+                "checkpoint.",
+            )
 
     # -- text to ids -----------------------------------------------------------------------------
 

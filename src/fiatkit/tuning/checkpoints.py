@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiatkit.errors import CheckpointError, EnvironmentProblem
-from fiatkit.files import sync, write_json
+from fiatkit.files import LOCK, sync, write_json
 from fiatkit.models.catalogue import sha256_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ MARKER = "checkpoint.json"
 TENSORS = "tensors.safetensors"
 VALUES = "values.json"
 KEPT = 2
+OWN = re.compile(rf"step-\d{{8,}}(-2)?|\.step-\d{{8,}}(-2)?\.part|{re.escape(LOCK)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,12 @@ class Checkpoints:
     def remove(self) -> None:
         """Delete them all: the tuning's result is kept elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def foreign(folder: Path) -> list[str]:
+    """What stands in a folder, if there is one, that no tuning has put there."""
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(name for name in names if not OWN.fullmatch(name))
 
 
 def newest_about(folder: Path) -> dict[str, Any] | None:

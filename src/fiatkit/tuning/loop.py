@@ -141,7 +141,7 @@ class Loop:
         self.history.append(
             {"epoch": number, "loss": sum(losses) / len(losses), "dev_score": score}
         )
-        if score is None or self.best_score is None or score > self.best_score:
+        if self.best_score is None or (score is not None and score > self.best_score):
             self.best_epoch, self.best_score = number, score
             self._best = {n: weight.detach().clone() for n, weight in self._weights.items()}
 

@@ -122,7 +122,8 @@ def tune(
             same CPU with the same threads gives the same bytes.
         reserve: tokens that prediction keeps free for an answer: training keeps as many, so that
             both cut a rationale at the same place.
-        dev_score: called after each epoch; higher is better. Without it the last epoch is kept.
+        dev_score: called after each epoch; higher is better. Without it, or where it is None after
+            every epoch, the last epoch is kept.
         on_progress: called with (steps done, steps in all, loss).
         checkpoints: where the state is kept from time to time, and from where the tuning goes on
             if it was begun before. On the same CPU with the same threads the end is the same,
