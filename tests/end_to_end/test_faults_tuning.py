@@ -91,6 +91,14 @@ def test_T07_by_the_command_it_is_exit_2_and_nothing_is_spent(run_folder: Path) 
     assert not (run_folder / "runs" / "rationales.sqlite").exists()
 
 
+@pytest.mark.parametrize("size", ["0", "-5"])
+def test_T07_a_size_that_is_none_is_refused(run_folder: Path, size: str) -> None:
+    """Minus five would be all rows but the last five."""
+    done = run(run_folder, *TUNE[:-1], size)
+    assert done.returncode == 2
+    assert f"{size} training rows were asked for; at least 1 is needed." in done.stderr
+
+
 def test_T09_sigterm_ends_a_tuning_with_143_and_the_same_command_goes_on(run_folder: Path) -> None:
     change(run_folder, tuning={"epochs": 400, "learning_rate": 0.01})
     child = subprocess.Popen([FIAT, *TUNE], cwd=run_folder, env=WIDE, stderr=subprocess.PIPE)

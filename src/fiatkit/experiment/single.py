@@ -84,6 +84,11 @@ def tune_one(
     recipe = named(name)
     if not recipe.tune:
         raise UsageError(f'The recipe "{name}" tunes nothing.', "Try fiat, instruct or lora.")
+    if size is not None and size < 1:
+        raise UsageError(
+            f"{size} training rows were asked for; at least 1 is needed.",
+            "Leave the size out to tune on all there are.",
+        )
     base_of(config, recipe)
     left, there = _remove_left(out), artefact_at(out)
     if there is None:
