@@ -9,7 +9,8 @@ from tests.conftest import CHATML, make_model
 
 from fiatkit import registry
 from fiatkit.errors import ModelFileError
-from fiatkit.models._causal import Caching, WholeReading
+from fiatkit.models import _scoring, local
+from fiatkit.models._causal import Caching, CausalReading, WholeReading
 from fiatkit.models._packed_causal import PackedCausal
 from fiatkit.models.local import Encoded, SmallModel
 from fiatkit.tuning import TuningSettings
@@ -110,6 +111,31 @@ def test_unequal_rows_behind_trained_embeddings_are_answered_as_each_alone(
     check_exact(small)
 
 
+@pytest.mark.parametrize("kind", ["Gemma2", "GPTNeo", "Mamba"])
+def test_many_labels_are_scored_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Else each prompt's keys and values would be held once for each of two hundred labels."""
+    small = loaded(tmp_path, kind, **KINDS[kind])
+    encoded = prompts(small)
+    labels = [f"{word} {number}" for word in ("warm", "cold") for number in range(100)]
+    whole = small.score_labels(encoded, labels, batch_tokens=4096)
+    held: list[int] = []
+    for reading in (CausalReading, WholeReading):
+        extend = reading.extend
+
+        def watched(self: Any, ids: torch.Tensor, extend: Any = extend) -> torch.Tensor:
+            held.append(len(ids))
+            return extend(self, ids)
+
+        monkeypatch.setattr(reading, "extend", watched)
+    monkeypatch.setattr(_scoring, "SIDE_BY_SIDE", 60)
+    monkeypatch.setattr(_scoring, "LOGITS_AT_ONCE", 1 << 12)
+    again = small.score_labels(encoded, labels, batch_tokens=4096)
+    assert max(held) <= 60 // min(LENGTHS)
+    assert torch.allclose(torch.tensor(again), torch.tensor(whole), atol=1e-4)
+
+
 def test_rows_within_the_window_still_share_a_batch(tmp_path: Path) -> None:
     network = loaded(tmp_path, "Gemma2", **KINDS["Gemma2"]).network
     rows = [(0,) * length for length in LENGTHS]
@@ -174,3 +200,30 @@ def test_a_model_whose_rows_depend_on_their_neighbours_is_refused(tiny_chat_mode
     layer.forward = lambda states, **more: forward(states, **more) * states.shape[0]
     with pytest.raises(ModelFileError, match="computes a row otherwise among others than alone"):
         SmallModel(small.core, small.tokenizer, small.identity)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Mistral", "Gemma3Text", *KINDS])
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_in_half_precision_a_model_is_computed_in_the_same_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, precision: torch.dtype
+) -> None:
+    """A GPU computes so: what the order of sums changes there is not taken for another answer,
+    and ways that give another answer are still found out."""
+    more = {"Qwen3": {"head_dim": 8}, "Gemma3Text": {"head_dim": 8}, "Mistral": {}, "Llama": {}}
+    more |= KINDS
+    exact = loaded(tmp_path, kind, num_hidden_layers=2, **more[kind])
+    monkeypatch.setattr(local, "precision", lambda device: precision)
+    if kind in ("Mamba",):  # transformers' own code multiplies two precisions there
+        with pytest.raises(ModelFileError, match="same dtype"):
+            SmallModel.load(str(tmp_path), device="cpu")
+        return
+    half = SmallModel.load(str(tmp_path), device="cpu")
+    assert half.core.dtype == precision
+    assert (half.packs, half.caching) == (exact.packs, exact.caching)
+
+
+@pytest.mark.weights
+def test_a_real_model_packs_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "precision", lambda device: torch.bfloat16)
+    small = SmallModel.load("smollm2-135m", device="cpu")
+    assert small.packs and small.caching == Caching()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -146,13 +147,15 @@ class CausalReading:
         self._width = int(lengths.max())
         self._new = 0
 
-    def repeat(self, count: int) -> None:
-        """Go on with `count` answers to each prompt, side by side."""
+    def beside(self, count: int) -> CausalReading:
+        """The same with `count` answers to each prompt, side by side; this one stays as it is."""
         import torch
 
+        cache = copy.deepcopy(self._cache)
         lines = torch.arange(len(self._lengths), device=self._lengths.device)
-        self._cache.reorder_cache(lines.repeat_interleave(count))  # what all kinds of cache have
-        self._lengths = self._lengths.repeat_interleave(count)
+        cache.reorder_cache(lines.repeat_interleave(count))  # what all kinds of cache have
+        lengths = self._lengths.repeat_interleave(count)
+        return CausalReading(self._network, lengths, self.last, cache)
 
     def extend(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [n, k] to the answers; returns their hidden states [n, k, width]."""
@@ -184,9 +187,11 @@ class WholeReading:
         self._rows = list(prompts)
         self.last = self._ends(1)[:, 0]
 
-    def repeat(self, count: int) -> None:
-        """Go on with `count` answers to each prompt, side by side."""
-        self._rows = [row for row in self._rows for _ in range(count)]
+    def beside(self, count: int) -> WholeReading:
+        """The same with `count` answers to each prompt, side by side; this one stays as it is."""
+        found = copy.copy(self)
+        found._rows = [row for row in self._rows for _ in range(count)]
+        return found
 
     def extend(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [n, k] to the answers; returns their hidden states [n, k, width]."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from fiatkit.models._causal import Causal
 from fiatkit.models._devices import exact
 from fiatkit.models._packed import Branches, CannotPackError, Packed, attending, batches, pack
+from fiatkit.models._scoring import LOGITS_AT_ONCE
 
 if TYPE_CHECKING:
     import torch
 
 Ids = tuple[int, ...]
-LOGITS_AT_ONCE = 1 << 24
 ROOM = 32  # tokens of an answer before its keys and values must be copied to a larger place
 
 

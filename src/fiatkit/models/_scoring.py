@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
 
 Ids = tuple[int, ...]
+SIDE_BY_SIDE = 1 << 14  # tokens of prompts that are held once for each label
+LOGITS_AT_ONCE = 1 << 24
 
 
 class Reading(Protocol):
@@ -28,8 +30,18 @@ class Reading(Protocol):
         ...
 
 
+class Branching(Reading, Protocol):
+    """Prompts of which each can have several answers."""
+
+    def beside(self, count: int) -> Reading:
+        """The same with `count` answers to each prompt, side by side; this one stays as it is."""
+        ...
+
+
 def score_branches(network: Any, rows: Sequence[Ids], targets: Sequence[Ids]) -> torch.Tensor:
     """Summed log-probability of each target after each prompt, over repeated caches.
+
+    So many targets at a time as a bounded number of repeated prompts allows.
 
     Args:
         network: with `read` and `logits`.
@@ -41,21 +53,42 @@ def score_branches(network: Any, rows: Sequence[Ids], targets: Sequence[Ids]) ->
     """
     import torch
 
-    count, width = len(targets), max(map(len, targets))
     reading = network.read(rows)
     first = torch.log_softmax(exact(network.logits(reading.last)), dim=-1)
     sums = first[:, torch.tensor([t[0] for t in targets], device=first.device)]
-    if width == 1:
-        return sums
-    branch = pad([target[:-1] for target in targets]).to(network.device)
-    wanted = pad([target[1:] for target in targets]).to(first.device)
-    ours = real(lengths_of(targets, first.device) - 1, width - 1).repeat(len(rows), 1)
-    reading.repeat(count)
-    hidden = reading.extend(branch.repeat(len(rows), 1))
-    logs = torch.log_softmax(exact(network.logits(hidden[ours.to(network.device)])), dim=-1)
-    chosen = torch.zeros(ours.shape, dtype=torch.float64, device=first.device)
-    chosen[ours] = logs.gather(1, wanted.repeat(len(rows), 1)[ours][:, None])[:, 0]
-    return sums + chosen.sum(1).view(len(rows), count)
+    most = max(1, SIDE_BY_SIDE // (len(rows) * max(map(len, rows))))
+    for start in range(0, len(targets), most):
+        some = targets[start : start + most]
+        if max(map(len, some)) > 1:
+            sums[:, start : start + most] += _behind_first(network, reading, len(rows), some)
+    return sums
+
+
+def _behind_first(
+    network: Any, reading: Branching, rows: int, targets: Sequence[Ids]
+) -> torch.Tensor:
+    """Summed log-probability of each target's tokens behind its first: float64 [rows, targets]."""
+    import torch
+
+    states = branch_states(reading, rows, targets)
+    tokens = torch.tensor([i for target in targets for i in target[1:]] * rows).to(states.device)
+    size = max(1, LOGITS_AT_ONCE // network.model.get_output_embeddings().weight.shape[0])
+    found = []
+    for some, wanted in zip(states.split(size), tokens.split(size), strict=True):
+        logs = torch.log_softmax(exact(network.logits(some)), dim=-1)
+        found.append(logs.gather(1, wanted.to(logs.device)[:, None])[:, 0])
+    lengths = [len(target) - 1 for target in targets] * rows
+    sums = torch.stack([part.sum() for part in torch.cat(found).split(lengths)])
+    return sums.view(rows, len(targets))
+
+
+def branch_states(reading: Branching, rows: int, targets: Sequence[Ids]) -> torch.Tensor:
+    """Hidden states from which the tokens of each target behind its first are predicted, after
+    each of `rows` prompts: [tokens, width], row after row, and target after target."""
+    branch = pad([target[:-1] for target in targets]).to(reading.last.device)
+    lengths = lengths_of(targets, branch.device) - 1
+    found = reading.beside(len(targets)).extend(branch.repeat(rows, 1))
+    return found[real(lengths, branch.shape[1]).repeat(rows, 1)]
 
 
 def padded_batches(

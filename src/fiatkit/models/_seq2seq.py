@@ -3,6 +3,7 @@ writes the answer behind its start token."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +128,14 @@ class EncoderDecoderReading:
         self._mask = mask
         self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
-    def repeat(self, count: int) -> None:
-        """Go on with `count` answers to each prompt, side by side."""
-        self._cache.batch_repeat_interleave(count)
-        self._encoded = self._encoded.repeat_interleave(count, dim=0)
-        self._mask = self._mask.repeat_interleave(count, dim=0)
+    def beside(self, count: int) -> EncoderDecoderReading:
+        """The same with `count` answers to each prompt, side by side; this one stays as it is."""
+        found = copy.copy(self)
+        found._cache = copy.deepcopy(self._cache)
+        found._cache.batch_repeat_interleave(count)
+        found._encoded = self._encoded.repeat_interleave(count, dim=0)
+        found._mask = self._mask.repeat_interleave(count, dim=0)
+        return found
 
     def extend(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [n, k] to the answers; returns their hidden states [n, k, width]."""

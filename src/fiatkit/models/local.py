@@ -88,7 +88,7 @@ class SmallModel:
         self.packs, self.caching = False, Caching()
         self._before, self._after, self.stop_id = self._frame(template)
         self.caching = _trial.caching(self.network, self.stop_id)
-        self.packs = self.check_packing(_trial.rows_that_begin_alike(self.stop_id))
+        self.packs = self.check_packing(_trial.rows_that_begin_alike(model, self.stop_id))
 
     @classmethod
     def load(cls, ref: str, *, device: str = "auto") -> SmallModel:
