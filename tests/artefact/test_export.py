@@ -352,6 +352,39 @@ def test_an_export_that_cannot_be_written_leaves_nothing(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model"]
 
 
+def test_an_export_into_the_artefact_is_refused(lora: Path) -> None:
+    """It would be no artefact any more."""
+    with pytest.raises(UsageError, match='merged" lies in the artefact'):
+        export(lora, "merged", lora / "exports" / "merged")
+    assert artefact.read(lora)
+
+
+def test_an_export_is_on_the_disk_before_it_is_there(
+    lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And others may read it, such as a server of another user."""
+    seen: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(handle: int) -> None:
+        seen.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        fsync(handle)
+
+    def renamed(path: Path, target: Path) -> Path:
+        seen.append(f"{target.name} is there")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    export(lora, "vllm", tmp_path / "out")
+    end = seen.index("out is there")
+    made = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {"model.safetensors", "adapter_model.safetensors"} <= {path.name for path in made}
+    assert {path.name for path in made} <= set(seen[:end])
+    assert seen[end + 1 :] == [tmp_path.name]
+    assert {path.stat().st_mode & 0o777 for path in (*made, *lora.iterdir())} == {0o644}
+
+
 def test_samples_are_longer_than_a_token(lora: Path) -> None:
     found = artefact.read(lora)
     small = artefact.load_weights(found, device="cpu")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.artefact.conftest import reseal
+from tests.artefact.conftest import make, reseal
+from tests.command import fiat
 
 from fiatkit import artefact
 from fiatkit.artefact.export import export, hub
@@ -29,6 +30,7 @@ class Hub(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.downloads: list[str] = []
         self.locked = False
+        self.private: bool | None = None
 
     @property
     def url(self) -> str:
@@ -96,6 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({})
 
     def do_GET(self) -> None:
+        if self.path == "/api/models/me/model" and self.server.private is not None:
+            return self.answer({"id": "me/model", "private": self.server.private})
         if self.path.startswith("/api/"):
             return self.answer({}, 404, X_Error_Code="RepoNotFound")
         _, _, _, _, revision, name = self.path.split("/", 5)
@@ -137,7 +141,9 @@ def test_what_was_pushed_loads_by_name(lora: Path, tmp_path: Path, loopback: Hub
     here = {f.relative_to(tmp_path / "out").as_posix(): f.read_bytes() for f in files(tmp_path)}
     assert loopback.commits[loopback.latest()] == here
     found = artefact.read(Path("hub:me/model"))
-    assert found.manifest == artefact.read(lora).manifest
+    assert found.manifest.scores == artefact.read(lora).manifest.scores
+    assert found.base == artefact.read(lora).manifest.small["name"]
+    artefact.load(Path("hub:me/model"), base=str(tmp_path / "out" / "base"))
     assert all(not file.is_symlink() for file in found.folder.iterdir())
     assert set(loopback.downloads) == {*found.manifest.files, "manifest.json"}
     loopback.downloads.clear()
@@ -165,7 +171,7 @@ def test_two_that_fetch_at_once_get_the_same(
     folder = hub.fetch("me/model")
     second.join(timeout=60)
     assert found == [folder]
-    assert artefact.read(folder).manifest == artefact.read(lora).manifest
+    assert artefact.read(folder).manifest.small == artefact.read(lora).manifest.small
 
 
 def files(folder: Path) -> list[Path]:
@@ -181,7 +187,8 @@ def test_a_local_copy_of_a_repository_loads_too(lora: Path, tmp_path: Path) -> N
     for file in (tmp_path / "out").iterdir():
         if file.name not in names and file.name != "manifest.json":
             file.rename(tmp_path / file.name)
-    assert artefact.load(tmp_path / "out", device="cpu")[0].identity
+    base = str(tmp_path / "base")
+    assert artefact.load(tmp_path / "out", device="cpu", base=base)[0].identity
 
 
 def test_A02_a_repository_leads_nowhere_else(lora: Path, tmp_path: Path, loopback: Hub) -> None:
@@ -207,8 +214,65 @@ def test_A13_a_refusal_does_not_show_the_token(
     with pytest.raises(FatalProviderError, match=r"refuses \"me/model\" \(403\)") as caught:
         hub.push(tmp_path / "out", "me/model")
     assert TOKEN not in str(caught.value) + "".join(capfd.readouterr())
-    with pytest.raises(UsageError, match="no name of a repository"):
-        hub.push(tmp_path / "out", "../model")
+    assert f'hf upload me/model "{tmp_path / "out"}"' in str(caught.value)
+
+
+def test_a_repository_s_name_is_looked_at_before_anything_is_written(lora: Path) -> None:
+    for name in ("../model", "model", "me/model@main"):
+        words = ["export", "model", "--to", "peft", "--out", "out", "--push", name]
+        assert "no name of a repository" in fiat(lora.parent, *words, code=2)
+    assert not (lora.parent / "out").exists()
+
+
+def test_A13_what_is_to_be_private_is_not_put_where_everybody_sees_it(
+    lora: Path, tmp_path: Path, loopback: Hub
+) -> None:
+    export(lora, "peft", tmp_path / "out")
+    loopback.private = False
+    with pytest.raises(UsageError, match="everybody sees it"):
+        hub.push(tmp_path / "out", "me/model", private=True)
+    assert not loopback.commits
+    loopback.private = True
+    (tmp_path / "out" / ".lock").write_text("pid 1 on somewhere")  # of an export that was killed
+    hub.push(tmp_path / "out", "me/model", private=True)
+    assert ".lock" not in loopback.commits[loopback.latest()]
+
+
+@pytest.mark.parametrize("kind", ["hub", "peft", "merged", "vllm", "gguf"])
+def test_A13_no_path_of_this_machine_leaves_it(
+    lora: Path, tiny_chat_model: Path, tmp_path: Path, kind: str
+) -> None:
+    """Of where models lay no more than their own names; the artefact is one all the same."""
+    large = {"provider": "llama_cpp", "model": "/home/alice/large.gguf"}
+    path = lora / "preparation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"large": large}))
+    reseal(lora, large=large | {"endpoint": "", "revision": "0" * 64, "licence": "unknown"})
+    export(lora, kind, tmp_path / "out")
+    for file in files(tmp_path):
+        raw = file.read_bytes()
+        assert not [p for p in (b"alice", bytes(tiny_chat_model.parent)) if p in raw], file
+    if kind == "hub":
+        card = (tmp_path / "out" / "README.md").read_text()
+        assert "| large.gguf (llama_cpp) |" in card
+        assert 'fiatkit.load("hub:OWNER/NAME", base="base")' in card
+        assert "Worked examples of the task" in card and "licence of the rows" in card
+        kept = json.loads((tmp_path / "out" / "preparation.json").read_text())
+        assert (kept["small"], kept["large"]["model"]) == (tiny_chat_model.name, "large.gguf")
+
+
+def test_A13_of_a_base_s_folder_only_its_tokenizer_lies_beside_an_artefact(
+    tiny_chat_model: Path, tmp_path: Path
+) -> None:
+    """Also where it holds files of the names that an artefact has, or of a training run."""
+    base = Path(shutil.copytree(tiny_chat_model, tmp_path / "base-model"))
+    for name in ("manifest.json", "preparation.json", "prompt.json", "trainer_state.json"):
+        (base / name).write_text('{"of": "the base"}')
+    make(tmp_path / "model", base, "lora")
+    for kind in ("hub", "peft"):
+        export(tmp_path / "model", kind, tmp_path / kind)
+        beside = {file.name: file for file in (tmp_path / kind).iterdir() if file.is_file()}
+        assert "trainer_state.json" not in beside and "tokenizer.json" in beside
+        assert not [n for n, f in beside.items() if b'"the base"' in f.read_bytes()]
 
 
 def test_what_is_not_there_is_told(loopback: Hub) -> None:

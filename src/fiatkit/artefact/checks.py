@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import PositiveInt, ValidationError
+
 from fiatkit.artefact import weights
+from fiatkit.artefact.preparation import Strict
 from fiatkit.errors import ArtefactError, ModelFileError
 from fiatkit.models import catalogue
 
@@ -24,18 +27,44 @@ MAX_JSON = 4 * 1024 * 1024
 MAX_FILES = 1000
 WHOLE = "Take a whole copy of the artefact."
 ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
 # Keys of adapter_config.json that may differ from peft's own defaults: those that fiatkit's methods
 # set, and those that peft sets by itself for some models (GPT-2's layers, experts kept as one
 # weight). Others could have it import modules, or compute what fiatkit does not know.
-ADAPTER_KEYS = {
-    *("peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision"),
-    *("inference_mode", "target_modules", "feedforward_modules", "exclude_modules"),
-    *("r", "lora_alpha", "lora_dropout", "init_lora_weights", "use_dora", "use_rslora"),
-    *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern"),
-    *("num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_layers"),
-    *("num_attention_heads", "prompt_tuning_init", "prompt_tuning_init_text"),
-    *("tokenizer_name_or_path", "init_ia3_weights", "fan_in_fan_out", "target_parameters"),
-}
+class Adapter(Strict):
+    """What the values of these keys are."""
+
+    peft_type: str
+    peft_version: str | None = None
+    task_type: str | None = None
+    base_model_name_or_path: str | None = None
+    revision: str | None = None
+    inference_mode: bool = True
+    target_modules: list[str] | str | None = None
+    feedforward_modules: list[str] | None = None
+    exclude_modules: str | None = None
+    target_parameters: list[str] | None = None
+    fan_in_fan_out: bool = False
+    r: PositiveInt | None = None
+    rank_pattern: dict[str, PositiveInt] = {}
+    alpha_pattern: dict[str, float] = {}
+    lora_alpha: float | None = None
+    lora_dropout: float = 0.0
+    init_lora_weights: bool = True
+    use_dora: bool = False
+    use_rslora: bool = False
+    init_ia3_weights: bool = True
+    num_virtual_tokens: PositiveInt | None = None
+    token_dim: PositiveInt | None = None
+    num_transformer_submodules: PositiveInt | None = None
+    num_layers: PositiveInt | None = None
+    num_attention_heads: PositiveInt | None = None
+    prompt_tuning_init: str | None = None
+
+
+ADAPTER_KEYS = frozenset(Adapter.model_fields)
 
 
 def refuse_no_folder(folder: Path) -> None:
@@ -87,6 +116,9 @@ def check_names(folder: Path, sums: Mapping[str, str], manifest: str) -> None:
             )
     if len({name.casefold() for name in (*sums, manifest)}) <= len(sums):
         raise ArtefactError(f'"{folder}": names of its manifest differ in case only.')
+    whole = "config.json" in sums
+    if (ADAPTER in sums, ADAPTER_WEIGHTS in sums) not in ((False, False), (not whole, not whole)):
+        raise ArtefactError(f'"{folder}" holds neither an adapter nor a whole model.')
 
 
 def check_contents(folder: Path, names: Mapping[str, str], *, finite: bool = True) -> None:
@@ -100,31 +132,50 @@ def check_contents(folder: Path, names: Mapping[str, str], *, finite: bool = Tru
     Raises:
         ArtefactError: names the file and what is wrong.
     """
-    rank, experts = None, False
+    adapter = None
     for name in names:
         if name.endswith(".json"):
             values = read_json(folder / name)
-            _refuse_code(folder / name, values)
+            _refuse_code(folder / name, values, names)
             if name == ADAPTER:
-                check_adapter_config(folder / name, values)
-                rank, experts = values.get("r"), bool(values.get("target_parameters"))
+                adapter = check_adapter_config(folder / name, values)
     for name in names:
         if name.endswith(".safetensors"):
             tensors = weights.read_header(folder / name)
-            if rank is not None:
-                weights.check_rank(folder / name, tensors, rank, experts=experts)
+            if adapter is not None:
+                _check_sizes(folder / name, tensors, adapter)
             if finite:
                 weights.refuse_non_finite(folder / name, tensors)
 
 
-def _refuse_code(path: Path, values: Any) -> None:
+def _check_sizes(path: Path, tensors: Mapping[str, weights.Tensor], adapter: Adapter) -> None:
+    """The sizes that peft makes room for are those of the weights that are there."""
+    if adapter.r is not None:
+        weights.check_rank(path, tensors, adapter.r, experts=bool(adapter.target_parameters))
+        largest = max(max(tensor.shape, default=0) for tensor in tensors.values())
+        if any(rank > largest for rank in adapter.rank_pattern.values()):
+            raise ArtefactError(f'"{path}" holds no matrices of the ranks of its {ADAPTER}.')
+    if adapter.num_virtual_tokens is not None:
+        rows = adapter.num_virtual_tokens * (adapter.num_transformer_submodules or 1)
+        if [tensor.shape for tensor in tensors.values()] != [(rows, adapter.token_dim)]:
+            raise ArtefactError(f'"{path}" does not hold the virtual tokens of its {ADAPTER}.')
+
+
+def _refuse_code(path: Path, values: Mapping[str, Any], names: Collection[str]) -> None:
+    """Refuse what would have a library run code, convert weights, or read files elsewhere."""
     try:
         catalogue.refuse_code(path, values)
     except ModelFileError as error:
         raise ArtefactError(error.message) from None
+    if "quantization_config" in values:
+        raise ArtefactError(f'"{path}" wants its weights converted, which no artefact does.')
+    if path.name.endswith(".index.json"):
+        parts = values.get("weight_map")
+        if not isinstance(parts, dict) or not all(part in names for part in parts.values()):
+            raise ArtefactError(f'"{path}" names weights that are not in its folder.')
 
 
-def check_adapter_config(path: Path, values: Mapping[str, Any]) -> None:
+def check_adapter_config(path: Path, values: Mapping[str, Any]) -> Adapter:
     """Refuse keys by which peft would do more than fiatkit asked it to when it saved.
 
     Raises:
@@ -146,6 +197,11 @@ def check_adapter_config(path: Path, values: Mapping[str, Any]) -> None:
                 f'"{path}" sets "{key[:50]}", which no adapter of fiatkit does.',
                 "It was made by something else, or changed; it is not loaded.",
             )
+    try:
+        return Adapter.model_validate(values)
+    except ValidationError as error:
+        wrong = error.errors()[0]["loc"][0]
+        raise ArtefactError(f'"{path}" is damaged: "{wrong}".') from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -160,6 +216,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ArtefactError(f'"{path}" has more than {MAX_JSON:,} bytes.')
     try:
         found = json.loads(raw, object_pairs_hook=_once)
+        json.dumps(found, ensure_ascii=False).encode()  # refuses half characters
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from fiatkit.artefact import checks, manifest, preparation
 from fiatkit.artefact.manifest import Manifest
 from fiatkit.artefact.preparation import PREPARATION
 from fiatkit.artefact.saving import METHODS, template_sum
-from fiatkit.errors import ArtefactError
+from fiatkit.errors import ArtefactError, EnvironmentProblem, FiatError
 from fiatkit.models import catalogue
 
 if TYPE_CHECKING:
@@ -45,21 +47,36 @@ def read(folder: Path) -> Artefact:
         ArtefactError: it is of a newer format or was tuned with other prompts, or a file is
             missing, changed, odd, damaged, asks for code, or holds weights that are not finite or
             not as configured.
+        EnvironmentProblem: it cannot be read.
     """
     if str(folder).startswith(HUB):
         from fiatkit.artefact.export.hub import fetch
 
         folder = fetch(str(folder).removeprefix(HUB))
-    checks.refuse_no_folder(folder)
-    found = manifest.read(folder)
-    checks.check_files(folder, found.files, manifest.MANIFEST)
-    checks.check_contents(folder, found.files)
-    prepared = checks.read_json(folder / PREPARATION) if PREPARATION in found.files else {}
+    with _reading(folder):
+        checks.refuse_no_folder(folder)
+        found = manifest.read(folder)
+        checks.check_files(folder, found.files, manifest.MANIFEST)
+        checks.check_contents(folder, found.files)
+        prepared = checks.read_json(folder / PREPARATION) if PREPARATION in found.files else {}
     recipe = prepared.get("recipe")
     if not isinstance(recipe, dict) or recipe.get("method") != found.method:
         raise ArtefactError(f'"{folder}": its {PREPARATION} does not fit its manifest.')
+    if found.method == "full" and checks.ADAPTER in found.files:
+        raise ArtefactError(f'"{folder}" holds an adapter, and says that it is a whole model.')
     preparation.check(folder, prepared)
     return Artefact(folder, found, prepared)
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(
+            f'Cannot read "{folder}": {error.strerror or error}.',
+            "Give a folder that you may read.",
+        ) from None
 
 
 def load(
@@ -98,9 +115,12 @@ def load_weights(artefact: Artefact, *, device: str, base: str | None = None) ->
         )
     method = registry.get(METHODS, artefact.manifest.method)
     try:
-        small.model = method.load(small.model, artefact.folder)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        first = str(error).strip().splitlines()[0][:300]
+        # An absolute path is no name of the hub, where peft would look for what is missing.
+        small.model = method.load(small.model, artefact.folder.absolute())
+    except FiatError:
+        raise
+    except Exception as error:  # libraries raise all kinds over values that they do not expect
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ArtefactError(f'"{artefact.folder}" does not fit its base: {first}') from None
     _check_complete(small.model, artefact)
     small.model.eval()
@@ -142,7 +162,7 @@ def _check_complete(model: Any, artefact: Artefact) -> None:
     """Each weight of an adapter came from the file: peft fills in what is missing, in silence."""
     from fiatkit.artefact.weights import read_header
 
-    file = artefact.folder / "adapter_model.safetensors"
+    file = artefact.folder / checks.ADAPTER_WEIGHTS
     if not hasattr(model, "peft_config") or not file.is_file():
         return
     import peft

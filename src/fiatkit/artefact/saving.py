@@ -69,8 +69,10 @@ def save(
             ).write(work)
             checks.check_contents(work, manifest.read(work).files, finite=False)
             prepared.check(folder, checks.read_json(work / prepared.PREPARATION))
-            for path in (*work.iterdir(), work):  # libraries do not bring files to the disk
+            for path in work.iterdir():  # libraries neither bring files to the disk, nor let
+                path.chmod(0o644)  # others read them
                 sync(path)
+            sync(work)
             work.rename(folder)
             sync(folder.parent)
     finally:

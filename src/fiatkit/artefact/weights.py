@@ -136,7 +136,10 @@ def check_rank(
 
     With `experts` those of all experts of a layer stand in one, so that it may be a multiple.
     """
-    for tensor in tensors.values():
+    matrices = [tensor for tensor in tensors.values() if ".lora_" in tensor.name]
+    if not matrices:
+        raise ArtefactError(f'"{path}" holds no LoRA matrices.')
+    for tensor in matrices:
         down, up = ".lora_A." in tensor.name, ".lora_B." in tensor.name
         if not (down or up):
             continue

@@ -20,7 +20,7 @@ CopyBase = Annotated[
 ]
 Precision = Annotated[str, typer.Option(help="Weights of a GGUF file: f16, f32 or q8_0.")]
 Push = Annotated[str | None, typer.Option(help="Upload the folder to owner/name on the hub.")]
-Private = Annotated[bool, typer.Option(help="With --push: a new repository is private.")]
+Private = Annotated[bool, typer.Option(help="With --push: to a private repository only.")]
 
 
 def run(
@@ -40,14 +40,14 @@ def run(
 
     Example:  fiat export my-model --to merged --out my-model-merged
     """
-    from fiatkit.artefact.export import export
+    from fiatkit.artefact.export import export, hub
     from fiatkit.cli._console import console
 
+    if push:
+        hub.check_name(push)
     told = export(artefact, kind, out, base=base, copy_base=copy_base, precision=precision)
     console.print(f"{out}: see README.md in it.", markup=False, soft_wrap=True)
     if told:
         console.print(told, markup=False, soft_wrap=True)
     if push:
-        from fiatkit.artefact.export import hub
-
         console.print(hub.push(out, push, private=private), markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from fiatkit.cli._options import Base
 
 if TYPE_CHECKING:
     from fiatkit.artefact import Artefact
+    from fiatkit.tasks import Task
 
 Folder = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `fiat tune`.")]
 
@@ -29,26 +30,27 @@ def run(artefact: Folder, base: Base = None) -> None:
     from fiatkit.experiment.single import read_artefact
     from fiatkit.report.text import one_line
 
-    found, _, _ = read_artefact(artefact)
-    for title, value in _facts(found):
+    found, task, _ = read_artefact(artefact)
+    for title, value in _facts(found, task):
         console.print(f"{title}: {one_line(value)}", markup=False, soft_wrap=True)
     ref = base or found.base
     try:
         artefacts.check_base(found, ref, anew=True)
         told = f"Its base, {ref}, is the one that was tuned."
     except UnknownNameError:
+        if base:
+            raise
         told = f'Its base "{ref}" is not here; --base says where it lies.'
     count = len(found.manifest.files)
     console.print(f"{count} files, all intact. {one_line(told)}", markup=False, soft_wrap=True)
 
 
-def _facts(found: Artefact) -> Iterator[tuple[str, str]]:
-    manifest, prepared = found.manifest, found.preparation
-    task, recipe = prepared.get("task", {}), prepared["recipe"]
+def _facts(found: Artefact, task: Task) -> Iterator[tuple[str, str]]:
+    manifest, prepared, recipe = found.manifest, found.preparation, found.preparation["recipe"]
     yield "artefact", f"{found.folder} (format {manifest.format})"
-    yield "task", f"{task.get('name')} ({task.get('description') or 'no description'})"
-    if labels := task.get("labels"):
-        yield "labels", ", ".join(labels)
+    yield "task", f"{task.name} ({task.description or 'no description'})"
+    if task.labels:
+        yield "labels", ", ".join(task.labels)
     yield "recipe", f"{recipe.get('name')}: {recipe.get('label')}; method {manifest.method}"
     yield "base", _model(manifest.small)
     large = manifest.large or prepared.get("large")

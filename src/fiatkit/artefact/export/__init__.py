@@ -8,6 +8,7 @@ fiatkit: prompt.json beside them says, as data, what it takes to write a prompt 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from fiatkit.artefact.export._card import card
 from fiatkit.artefact.export._source import Source
 from fiatkit.artefact.weights import writing
 from fiatkit.errors import UsageError
-from fiatkit.files import LOCK, locked, write_json, write_whole
+from fiatkit.files import LOCK, locked, sync, write_json, write_whole
 from fiatkit.models import catalogue
 
 ROOM = "artefact.export"
@@ -50,12 +51,14 @@ def export(
     Raises:
         ArtefactError: the artefact is refused, or cannot be written in this form, or what would
             be written does not compute what the artefact computes.
-        UsageError: `out` exists already, or the artefact is a control.
+        UsageError: `out` exists already or lies in the artefact, or the artefact is a control.
         EnvironmentProblem: another process writes there, the disk is full, or the place cannot
             be written.
     """
     plugin = registry.get(ROOM, kind)
     _refuse_existing(out)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f'"{out}" lies in the artefact.', "Choose another folder with --out.")
     artefact = loading.read(folder)
     recipe = artefact.preparation["recipe"]
     if recipe.get("hint", "whole") != "whole" or recipe.get("rationale") == "small":
@@ -85,12 +88,16 @@ def _whole(out: Path) -> Iterator[Path]:
                     if left.name != LOCK:
                         shutil.rmtree(left) if left.is_dir() else left.unlink()
                 yield work
+                for path in (*work.rglob("*"), work):  # libraries do not bring files to the disk
+                    path.chmod(0o755 if path.is_dir() else 0o644)
+                    sync(path)
                 work.rename(out)
                 (out / LOCK).unlink()  # only now: without it, another could begin in `work`
+                sync(out.parent)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
 def _refuse_existing(out: Path) -> None:
-    if out.exists() or out.is_symlink():
+    if os.path.lexists(out):
         raise UsageError(f'"{out}" exists already.', "Choose another folder with --out.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fiatkit.artefact.export._source import Source
+from fiatkit.artefact.export._source import Source, without_place
 from fiatkit.models import catalogue
 
 KINDS = {
@@ -77,11 +77,15 @@ def _facts(source: Source) -> list[tuple[str, str]]:
     if manifest.large:
         large = manifest.large
         facts += [
-            ("large model, which writes the rationales", f"{large['model']} ({large['provider']})"),
+            (
+                "large model, which writes the rationales",
+                f"{without_place(str(large['model']))} ({large['provider']})",
+            ),
             ("licence of the large model", str(large.get("licence", "unknown"))),
         ]
     if data := manifest.data or prepared.get("tuned_on"):
         facts.append(("tuned on", f"{data['rows']} rows, seed {data['seed']}"))
+    facts.append(("licence of the rows", "not known to fiatkit; whoever publishes this states it"))
     made = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     facts.append(("made with", made or f"fiatkit {prepared.get('fiatkit')}"))
     return facts
@@ -115,6 +119,11 @@ def _limits(source: Source, recipe: dict[str, Any]) -> list[str]:
         "tuned on.",
         "A text can try to talk it into an answer; do not let an answer alone decide what matters.",
     ]
+    if source.task.exemplars:
+        lines.append(
+            "Worked examples of the task, which may be rows of data, stand in this card and in the "
+            f"JSON files beside it ({len(source.task.exemplars)} in all)."
+        )
     if source.reasons:
         marker = source.task.reasoning.marker
         lines.insert(1, f'It writes its reasoning first, and its answer behind "{marker}".')

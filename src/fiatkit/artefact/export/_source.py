@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from fiatkit import prompts
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from fiatkit.models.local import SmallModel
 
 MOST = 100_000  # tokens; nothing is cut here
+TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "chat_template.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class Source:
         """
         name = str(self.artefact.manifest.small["name"])
         return name if catalogue.HUB_ID.fullmatch(name) else None
+
+    @property
+    def has_name(self) -> bool:
+        """Whether fiatkit finds the base by its name, on any machine."""
+        return self.hub_base is not None or self.artefact.base in catalogue.ENTRIES
 
     @property
     def reasons(self) -> bool:
@@ -143,13 +152,18 @@ class Source:
         return found
 
 
+def without_place(ref: str) -> str:
+    """A model's name as it may be shown to others: of a path on this machine, its last part."""
+    path = PurePath(ref)
+    return path.name if path.is_absolute() or ref.startswith((".", "~")) else ref
+
+
 def copy_tokenizer(source: Source, folder: Path) -> None:
-    """Put the base's own tokenizer files into `folder`, unchanged."""
-    for pattern in catalogue.READ:
-        for file in source.base.glob(pattern):
-            weights = file.suffix == ".safetensors" or file.name.endswith(".index.json")
-            if not weights and file.name not in ("config.json", *catalogue.NOT_READ):
-                shutil.copyfile(file, folder / file.name)
+    """Put the base's own tokenizer files into `folder`, unchanged; nothing else of the base."""
+    own = source.small.tokenizer.vocab_files_names.values()
+    for name in dict.fromkeys((*TOKENIZER, *own)):
+        if (source.base / name).is_file():
+            shutil.copyfile(source.base / name, folder / name)
 
 
 def copy_base(source: Source, folder: Path) -> None:

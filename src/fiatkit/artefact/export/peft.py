@@ -52,7 +52,7 @@ def base_name(source: Source) -> str:
 
 def put_base(source: Source, folder: Path) -> str:
     """Copy the base if no hub has it. Returns where it is, as a sentence."""
-    name = source.artefact.manifest.small["name"]
+    name = " ".join(str(source.artefact.manifest.small["name"]).replace("`", "'").split())
     if source.hub_base:
         return f"The base, `{name}`, comes from the hub."
     if not source.copy_base:
