@@ -1,13 +1,15 @@
 """The small model: literal content, exact label scores, batch-invariant answers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from fiatkit.errors import ModelFileError
+from fiatkit.errors import EnvironmentProblem, ModelFileError
 from fiatkit.models._causal import Causal
+from fiatkit.models._packed_causal import PackedCausal
 from fiatkit.models._scoring import padded_batches
 from fiatkit.models.local import Encoded, SmallModel
 from fiatkit.records import Part, SmallPrompt
@@ -130,3 +132,31 @@ def test_real_label_scores_equal_the_plain_way() -> None:
     ours = small.score_labels(encoded, labels, batch_tokens=500)
     theirs = [[plain_score(small, e.ids, small.encode_target(x)) for x in labels] for e in encoded]
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_T06_where_memory_runs_out_fewer_rows_are_answered_at_once(
+    small: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [encode(small, word * 3) for word in ("sun ", "ice ", "tea ", "rain ", "sol ")]
+    scores = small.score_labels(prompts, ["warm", "cold"], batch_tokens=4096)
+    answers = small.generate(prompts, max_new_tokens=4, batch_tokens=4096)
+    room = 2
+    for name in ("score", "read"):
+        whole = getattr(PackedCausal, name)
+
+        def scarce(self: Any, rows: Any, *more: Any, whole: Any = whole) -> Any:
+            if len(rows) > room:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return whole(self, rows, *more)
+
+        monkeypatch.setattr(PackedCausal, name, scarce)
+    again = small.score_labels(prompts, ["warm", "cold"], batch_tokens=4096)
+    assert np.allclose(again, scores, atol=1e-4)
+    assert small.generate(prompts, max_new_tokens=4, batch_tokens=4096) == answers
+    room = 0
+    with pytest.raises(
+        EnvironmentProblem, match='no memory left on the device "cpu" while scoring'
+    ):
+        small.score_labels(prompts, ["warm", "cold"], batch_tokens=4096)
+    with pytest.raises(EnvironmentProblem, match="while writing answers"):
+        small.generate(prompts, max_new_tokens=4, batch_tokens=4096)

@@ -11,7 +11,7 @@ import numpy as np
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Gemma3Config
 
 from fiatkit import artefact, registry
 from fiatkit.errors import ArtefactError, SettingsError, UsageError
@@ -302,3 +302,25 @@ def test_a_model_that_peft_cannot_adapt_is_told(tiny_chat_model: Path) -> None:
     with pytest.raises(UsageError, match='peft cannot adapt "LlamaForCausalLM"') as told:
         wrap(small.model, config, "x")
     assert "method: full" in told.value.hint
+
+
+def test_of_a_model_that_reads_images_too_the_text_is_tuned(tmp_path: Path) -> None:
+    """As Gemma 3 from 4B on: its context and its layers are those of its text."""
+    folder = make_model(tmp_path / "base", CHATML)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8}
+    text = {**sizes, "vocab_size": 400, "intermediate_size": 64, "max_position_embeddings": 4096}
+    seen = {**sizes, "intermediate_size": 64, "image_size": 28, "patch_size": 14}
+    torch.manual_seed(0)
+    config = Gemma3Config(text_config=text, vision_config=seen, mm_tokens_per_image=4)
+    for file in (folder / "config.json", *folder.glob("*.safetensors")):
+        file.unlink()
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    small = SmallModel.load(str(folder), device="cpu")
+    assert small.context == 4096
+    for layers, numbers in (("all", [0, 1]), ("top-1", [1])):
+        settings = TuningSettings(layers=layers)
+        model = SmallModel.load(str(folder), device="cpu").model
+        model = registry.get("tuning.methods", "lora").attach(model, settings, "x")
+        adapted = [n for n, _ in model.named_modules() if n.endswith(".lora_A")]
+        assert len(adapted) == 7 * len(numbers)
+        assert all(any(f"language_model.layers.{i}." in n for i in numbers) for n in adapted)

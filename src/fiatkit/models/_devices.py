@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ALLOWED = ("auto", "cpu", "cuda", "cuda:0", "mps")
 NAME = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+HALVED = "Lower tuning.max_length, take a smaller model, or close what else uses the memory."
 WORDS = ("out of memory", "not enough memory", "can't allocate memory")
 
 
@@ -125,3 +126,24 @@ def memory_told(doing: str, device: str, hint: str) -> Iterator[None]:
         raise EnvironmentProblem(
             f'There is no memory left on the device "{device}" while {doing}.', hint
         ) from None
+
+
+def by_halves(rows: list[int], work: Callable[[list[int]], None], doing: str, device: str) -> None:
+    """Do `work` on rows together; where memory runs out, on one half of them after the other.
+
+    Raises:
+        EnvironmentProblem: it does not suffice for a single row.
+    """
+    if len(rows) == 1:
+        with memory_told(doing, device, HALVED):
+            work(rows)
+        return
+    try:
+        work(rows)
+        return
+    except (MemoryError, RuntimeError) as error:
+        if not is_memory(error):
+            raise
+    half = len(rows) // 2
+    by_halves(rows[:half], work, doing, device)
+    by_halves(rows[half:], work, doing, device)

@@ -17,8 +17,8 @@ from fiatkit.errors import EnvironmentProblem, MissingExtraError, ModelFileError
 from fiatkit.models import _trial, catalogue
 from fiatkit.models._causal import Caching, Causal
 from fiatkit.models._chat import scaffold, template_of, tokens_of
+from fiatkit.models._devices import by_halves, cores, memory_told, own_cores, precision
 from fiatkit.models._devices import choose as choose_device
-from fiatkit.models._devices import cores, memory_told, own_cores, precision
 from fiatkit.models._literal import Literal
 from fiatkit.models._lora import fused_lora
 from fiatkit.models._packed_causal import PackedCausal
@@ -82,7 +82,9 @@ class SmallModel:
         self.files: dict[str, str] = {}
         self.frozen: FrozenStates | None = None
         self._literal = Literal(tokenizer)
-        self.context = int(getattr(model.config, "max_position_embeddings", 2048))
+        config = model.config  # of a model that reads images too, a part is that of its text
+        config = config if is_encoder_decoder(config) else config.get_text_config()
+        self.context = int(getattr(config, "max_position_embeddings", 2048))
         template = template_of(tokenizer)
         self.has_template = template is not None
         self.packs, self.caching = False, Caching()
@@ -314,9 +316,13 @@ class SmallModel:
                 return found
             if written:
                 ids = [(*prompt, *own) for prompt, own in zip(ids, written, strict=True)]
-            for batch in self.network.batches(ids, batch_tokens, extra=sum(map(len, targets))):
+
+            def score(batch: list[int]) -> None:
                 rows = [ids[index] for index in batch]
                 found[batch] = self.network.score(rows, targets).cpu().numpy()
+
+            for batch in self.network.batches(ids, batch_tokens, extra=sum(map(len, targets))):
+                by_halves(batch, score, "scoring labels", str(self.device))
         return found
 
     def generate(
@@ -332,17 +338,25 @@ class SmallModel:
         ids = [prompt.ids for prompt in prompts]
         found: list[tuple[str, bool]] = [("", False)] * len(prompts)
         with torch.inference_mode(), self.fused():
-            for batch in self.network.batches(ids, batch_tokens, extra=max_new_tokens):
+
+            def write(batch: list[int]) -> None:
                 rows = [ids[index] for index in batch]
                 for index, new in zip(batch, self._write(rows, max_new_tokens), strict=True):
-                    stopped = new[-1:] == [self.stop_id]
-                    text = self.tokenizer.decode(
-                        new[:-1] if stopped else new,
-                        skip_special_tokens=True,
-                        clean_up_tokenization_spaces=False,
-                    )
-                    found[index] = (text, stopped)
+                    found[index] = self._read(new)
+
+            for batch in self.network.batches(ids, batch_tokens, extra=max_new_tokens):
+                by_halves(batch, write, "writing answers", str(self.device))
         return found
+
+    def _read(self, written: list[int]) -> tuple[str, bool]:
+        """The text of what was written, and whether it ends in the stop token."""
+        stopped = written[-1:] == [self.stop_id]
+        text = self.tokenizer.decode(
+            written[:-1] if stopped else written,
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
+        return text, stopped
 
     def _write(self, rows: Sequence[tuple[int, ...]], limit: int) -> list[list[int]]:
         import torch

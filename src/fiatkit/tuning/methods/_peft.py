@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def _inside(numbers: range) -> str:
 
 
 def lora_config(model: Any, settings: TuningSettings, **options: Any) -> Any:
-    """LoRA on all linear layers but the head, without dropout.
+    """LoRA on all linear layers but the head, without dropout; none on those that read images.
 
     In a state-space layer (Mamba) only the first: kernels, and transformers' own code, read the
     weights of the others past their adapters.
@@ -58,7 +59,7 @@ def lora_config(model: Any, settings: TuningSettings, **options: Any) -> Any:
 
     split = split_layers(model, settings)
     states = {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "A_log")}
-    excluded = [split[0]] if split else []
+    excluded = [*([split[0]] if split else []), *_beside_text(model)]
     if states:
         excluded.append(rf".*\.(?:{'|'.join(sorted(states))})\.(?:x_proj|dt_proj|out_proj)")
     return peft.LoraConfig(
@@ -70,6 +71,20 @@ def lora_config(model: Any, settings: TuningSettings, **options: Any) -> Any:
         exclude_modules="|".join(excluded) or None,
         **options,
     )
+
+
+def _beside_text(model: Any) -> list[str]:
+    """A pattern of all that is not in the text's part of a model, if other layers are there."""
+    import torch
+
+    if is_encoder_decoder(model.config):
+        return []
+    text, head = model.get_decoder(), model.get_output_embeddings()
+    name = next((name for name, module in model.named_modules() if module is text), "")
+    linear = (n for n, m in model.named_modules() if type(m) is torch.nn.Linear and m is not head)
+    if not name or all(other.startswith(f"{name}.") for other in linear):
+        return []
+    return [rf"(?!{re.escape(name)}\.).*"]
 
 
 def wrap(model: Any, config: Any, base_name: str) -> Any:
