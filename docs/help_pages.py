@@ -6,38 +6,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import settings_page
 
 HERE = Path(__file__).parent
-COMMANDS = (
-    "",
-    "init",
-    "doctor",
-    "exemplars",
-    "exemplars draft",
-    "exemplars approve",
-    "models",
-    "models get",
-    "models list",
-    "expand",
-    "tune",
-    "predict",
-    "evaluate",
-    "compare",
-    "report",
-    "store",
-    "store status",
-    "store verify",
-    "store export",
-    "store import",
-    "tasks",
-    "tasks list",
-    "tasks show",
-)
-
-
 SHOWN = {"COLUMNS": "90", "TERMINAL_WIDTH": "90", "TERM": "dumb", "NO_COLOR": "1"}
+
+
+def _names(command: Any) -> list[str]:
+    """The command, and all that it has, in the order of its help."""
+    below = getattr(command, "commands", {}).items()
+    return ["", *(f"{name} {rest}".strip() for name, sub in below for rest in _names(sub))]
 
 
 def commands_page() -> str:
@@ -45,13 +25,14 @@ def commands_page() -> str:
     os.environ.update(SHOWN)
     for key in ("CI", "GITHUB_ACTIONS", "FORCE_COLOR"):
         os.environ.pop(key, None)
-    from typer.testing import CliRunner  # noqa: PLC0415  reads the environment
+    import typer  # noqa: PLC0415  reads the environment
+    from typer.testing import CliRunner  # noqa: PLC0415
 
     from fiatkit.cli._app import app  # noqa: PLC0415
 
     runner = CliRunner()
     parts = ["# Commands\n\nMade by `make docs` from each command's `--help`.\n"]
-    for command in COMMANDS:
+    for command in _names(typer.main.get_command(app)):
         shown = runner.invoke(app, [*command.split(), "--help"], prog_name="fiat")
         if shown.exit_code:
             sys.exit(f"fiat {command} --help: {shown.output}")

@@ -52,6 +52,11 @@ class Model:
         self._fitted = fitted
         self._store = store
 
+    def __repr__(self) -> str:
+        fitted = self._fitted
+        base = fitted.predictor.small.identity["name"]
+        return f"Model({str(self.folder)!r}, task={fitted.task.name!r}, base={base!r})"
+
     @property
     def task(self) -> Task:
         """The task that it was tuned on."""

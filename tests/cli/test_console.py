@@ -20,7 +20,7 @@ def test_the_end_is_told_once_and_so_is_what_comes_after_it(
         bars.advance(3, "scoring dev: 1 of 9")  # a second later: nothing is told
         bars.advance(3, "scoring dev: 9 of 9")  # half a minute later: that it goes on
     assert capsys.readouterr().err.strip().splitlines() == [
-        "tuning: 3 steps",
+        "tuning: 0/3",
         "tuning: 3/3, 0:00 left (loss 0.1)",
         "tuning: 3/3, 0:00 left (scoring dev: 9 of 9)",
     ]

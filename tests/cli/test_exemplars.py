@@ -139,3 +139,13 @@ def test_rows_by_id_and_what_is_told_of_mistakes(folder: Path) -> None:
     )
     assert "fiat exemplars draft" in fiat(folder, "exemplars", "approve", "run.yaml", code=2)
     assert "at most" in fiat(folder, "exemplars", "draft", "run.yaml", "--rows", "30", code=2)
+
+
+def test_rows_without_an_id_are_known_by_their_text_and_the_draft_says_so(folder: Path) -> None:
+    task, draft = folder / "task.yaml", folder / "exemplars.draft.yaml"
+    fiat(folder, "exemplars", "draft", "run.yaml")
+    assert "You may change a row's text" in draft.read_text()
+    task.write_text(TASK.replace("id: id\n", ""))
+    fiat(folder, "exemplars", "draft", "run.yaml", "--force")
+    assert "Leave each row's text as it is" in draft.read_text()
+    assert "held_out:" not in draft.read_text()

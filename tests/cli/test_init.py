@@ -10,6 +10,7 @@ from tests.command import FIAT, WIDE, fiat
 
 from fiatkit.config import read_config
 from fiatkit.experiment import make_plan
+from fiatkit.experiment.doctor import _data
 from fiatkit.tasks import load_task
 
 
@@ -37,7 +38,7 @@ def test_the_written_files_run_at_once(folder: Path, tiny_chat_model: Path) -> N
     assert "problem" not in told
     run = folder / "mail" / "run.yaml"  # fewer recipes: the test is of the files
     text = run.read_text().replace("[icl, lora, instruct, fiat]", "[icl, fiat]")
-    run.write_text(text.replace("epochs: 3", "epochs: 1"))
+    run.write_text(text.replace("epochs: 4", "epochs: 1"))
     told = fiat(folder, "compare", "mail/run.yaml")
     assert "fiat" in told
     assert (folder / "runs" / "run" / "report.html").is_file()
@@ -96,13 +97,18 @@ def test_rows_that_do_not_fit_are_left_out_if_they_are_few(folder: Path) -> None
     path.write_text(path.read_text() + "90,en,one more about the sun,,x\n91,en,,warm,x\n")
     fiat(folder, "init", "mail.csv")
     plan = make_plan(read_config(folder / "run.yaml"))
-    assert any("2 bad rows were skipped" in note for note in plan.data.notes)
+    (note,) = plan.data.notes
+    assert note.startswith("2 bad rows were skipped (skip_bad), such as ")
+    assert "mail.csv, line 50: mood is empty" in note
     path.write_text(path.read_text() + "".join(f"a{i},en,,cold,x\n" for i in range(40)))
     assert "bad rows" in fiat(folder, "init", "mail.csv", "--force", code=2)
 
 
 def test_too_few_rows_and_a_wrong_model(folder: Path) -> None:
     assert "PROVIDER:MODEL" in fiat(folder, "init", "mail.csv", "--large", "gpt", code=2)
+    assert 'no model (nor a folder of that name) "smol"' in fiat(
+        folder, "init", "mail.csv", "--small", "smol", code=2
+    )
     for alone in ("openai_compatible", "openai_compatible:"):
         told = fiat(folder, "init", "mail.csv", "--large", alone, code=2)
         assert "Give openai_compatible:MODEL." in told
@@ -117,3 +123,23 @@ def test_an_endpoint_is_written_as_told(folder: Path) -> None:
     values = read_config(folder / "deep" / "er" / "run.yaml").large.values_for_provider()
     assert values["base_url"] == "https://llm.example.com/v1"
     assert (values["provider"], values["model"]) == ("openai_compatible", "big")
+
+
+def test_labels_that_differ_in_space_are_told_with_their_rows(folder: Path) -> None:
+    path = folder / "mail.csv"
+    path.write_text(path.read_text() + "90,en,one more about the sun,warm ,x\n")
+    told = fiat(folder, "init", "mail.csv", code=2)
+    assert '"mail.csv", column mood: "warm" and "warm " differ in nothing but case' in told
+    assert '"warm " stands in line 50.' in told
+    assert not (folder / "task.yaml").exists()
+
+
+def test_few_test_rows_of_a_language_are_noted(folder: Path) -> None:
+    path = folder / "mail.csv"
+    path.write_text(path.read_text().replace("0,en,", "0,fr,").replace("1,en,", "1,fr,"))
+    fiat(folder, "init", "mail.csv")
+    plan = make_plan(read_config(folder / "run.yaml"))
+    count = sum(row.query.language == "fr" for row in plan.data.test)
+    notes = [finding.text for finding in _data(plan) if finding.kind == "note"]
+    assert 0 < count < 5
+    assert any(note.endswith(f"weighs the same in the score: fr {count}") for note in notes)

@@ -3,8 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+from tests.command import fiat
 
 import fiatkit
+from fiatkit.cli._app import app
 
 HEAVY = ["torch", "transformers", "peft", "xllamacpp", "openai", "sklearn", "scipy", "numpy"]
 HEAVY += ["pydantic", "jinja2", "sacrebleu", "huggingface_hub"]
@@ -34,3 +38,16 @@ def test_public_names_exist_and_are_sorted() -> None:
     assert fiatkit.__all__ == sorted(fiatkit.__all__)
     assert all(getattr(fiatkit, name) is not None for name in fiatkit.__all__)
     assert set(dir(fiatkit)) == set(fiatkit.__all__)
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert fiat(tmp_path, "--version") == f"fiat {fiatkit.__version__}\n"
+
+
+def test_help_fills_the_lines_of_any_terminal() -> None:
+    """A paragraph of a docstring is broken by the terminal, not where the source breaks it."""
+    asked = "Each column's part is proposed from what stands in it. On a terminal you are asked"
+    for command in app.registered_commands:
+        assert command.help and "\n" not in command.help.split("\n\n")[0]
+    (init,) = (command for command in app.registered_commands if command.name == "init")
+    assert init.help and f"{asked} about each proposal" in init.help

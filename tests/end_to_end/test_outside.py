@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_spent(
     cells = sorted((folder / "runs" / "run" / "cells").iterdir())
     for words, told in (
         (("--with", "gpt=less.jsonl"), "no prediction for 3 of the 16 ids of the test rows"),
-        (("--with", "gpt=more.jsonl"), 'answers 1 ids that the test rows do not have, such as "r999"'),
+        (("--with", "gpt=more.jsonl"), 'answers 1 ids that are not in the test rows, such as "r999"'),
         (("--with", "fiat=less.jsonl"), '"fiat" is a recipe'),
         (("--with", "a/b=less.jsonl"), 'cannot be called "a/b"'),
         (("--with", "less.jsonl"), "is not NAME=FILE"),

@@ -33,6 +33,7 @@ def test_compare_fit_predict_with_frames(run_folder: Path, monkeypatch: pytest.M
     model = fiatkit.fit(
         settings(run_folder), frames={"file": frame}, size=16, out="model", progress=False
     )
+    assert repr(model).startswith("Model('model', task=")
     new = pandas.DataFrame(
         {"id": ["1", "2"], "language": ["en", "es"], "text": ["the sun", "mucho hielo"]}
     )

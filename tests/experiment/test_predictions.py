@@ -6,6 +6,8 @@ import pytest
 
 from fiatkit.errors import DataError
 from fiatkit.experiment.predictions import read_predictions
+from fiatkit.experiment.progress import Silent
+from fiatkit.experiment.single import predict_rows
 
 
 def written(folder: Path, *lines: bytes) -> Path:
@@ -65,3 +67,10 @@ def test_a_file_that_is_not_there_is_told_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file") as problem:
         read_predictions(tmp_path / "prediction.jsonl")
     assert "predictions.jsonl" in problem.value.hint
+
+
+def test_mistakes_in_the_rows_are_told_before_the_base_is_loaded(tmp_path: Path) -> None:
+    """The base is not where this folder looks for it, which would be told next."""
+    folder = Path(__file__).parents[1] / "golden" / "artefacts" / "format-2" / "lora"
+    with pytest.raises(DataError, match=r'Cannot read "nope\.csv"'):
+        predict_rows(folder, Path("nope.csv"), tmp_path / "out", tmp_path / "store", Silent())

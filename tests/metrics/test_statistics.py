@@ -308,3 +308,5 @@ def test_a_score_without_an_exception_is_no_certainty() -> None:
     score = metrics.evaluate("accuracy", rows([False] * 20, range(20)), LABELS)
     assert (score.value, score.low) == (0, 0)
     assert score.high == pytest.approx(100 - wanted)
+    half = metrics.evaluate("accuracy", rows([True, False] * 20, np.arange(20).repeat(2)), LABELS)
+    assert (half.value, half.low, half.high) == pytest.approx((50, wanted / 2, 100 - wanted / 2))

@@ -271,3 +271,10 @@ def test_answers_that_no_instruction_could_name_are_refused(
     proposal = replace(found, labels=tuple(labels), kind=kind)
     with pytest.raises(DataError, match=told):
         task_yaml(proposal, "odd", "odd.csv")
+
+
+def test_a_column_named_like_one_of_its_values_may_be_a_row() -> None:
+    """A file without a header line: its first row would be lost, and name the columns."""
+    found = look(rows(a=sentence, b=lambda i: "ab"[i % 2]))
+    assert any('"b": a column\'s name' in doubt for doubt in found.doubts)
+    assert look(rows(text=sentence, about=lambda i: "ab"[i % 2])).doubts == ()

@@ -77,7 +77,7 @@ class Bars:
                 self._bars.stop_task(self._task)
             self._task = self._bars.add_task(name, total=total, note="")
         else:
-            self.say(f"{name}: {total} steps")
+            self.say(f"{name}: 0/{total}")
 
     def advance(self, done: int, note: str = "") -> None:
         """`done` steps of the stage are finished."""

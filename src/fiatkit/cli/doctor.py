@@ -39,7 +39,10 @@ def run(run_file: RunFile, show: Show = 0, truncate: Truncate = None) -> None:
         console.print(finding.text, markup=False, soft_wrap=True)
     if show:
         _show(config, show)
-    if any(finding.kind == "problem" for finding in findings):
+    problems = sum(finding.kind == "problem" for finding in findings)
+    if problems:
+        told = "problem stands" if problems == 1 else "problems stand"
+        console.print(f"\n{problems} {told} in the way of the run.", markup=False)
         raise typer.Exit(2)
 
 

@@ -144,7 +144,8 @@ class Source:
                 raise self._damaged(error) from None
             raise DataError(
                 f'Cannot read "{self.path}": {error.strerror or error}.',
-                similar_file(self.path) or "A path in a run file begins where the run file is.",
+                similar_file(self.path)
+                or "Check the path; one in a run file begins where the run file is.",
             ) from None
 
     def _damaged(self, error: Exception) -> DataError:

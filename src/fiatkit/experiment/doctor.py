@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ADAPTER_BYTES = 30e6
 FULL_BYTES = 1.2e9  # of a fully tuned model whose size is not known yet
+FEW_ROWS = 5  # of a language in the test rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ def _data(plan: Plan) -> Iterator[Finding]:
         if plan.task.language:
             told += f", {len(languages)} languages"
         yield Finding("ok" if rows else "note", told)
+        few = [f"{code} {count}" for code, count in languages.items() if count < FEW_ROWS]
+        if name == "test" and plan.task.language and len(languages) > 1 and few:
+            told = "few test rows for a language, each of which weighs the same in the score: "
+            yield Finding("note", told + ", ".join(few))
     for note in plan.notes:
         yield Finding("note", note)
     if plan.task.choices:

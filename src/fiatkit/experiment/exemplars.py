@@ -23,9 +23,15 @@ NAME = "exemplars.draft.yaml"
 HEADER = """\
 Worked examples, drafted by {model}, which was shown the right answers.
 Mend each until you would be proud of it: the large model will reason as these do. A good one is
-short, argues from the text, and ends with its "{marker}" line. Take out what you do not want;
-change a row's text freely: held_out says which row it came from, and that row's whole group is
-neither trained nor tested on. Then:  fiat exemplars approve {run}"""
+short, argues from the text, and ends with its "{marker}" line. Take out what you do not want.
+{rows}
+Then:  fiat exemplars approve {run}"""
+BY_ID = """\
+You may change a row's text: held_out says which row it came from, and that row's whole group is
+neither trained nor tested on."""
+BY_TEXT = """\
+Leave each row's text as it is: the task names no id, so that a row is known by its text alone.
+Its whole group is neither trained nor tested on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,10 @@ def draft(
     found, tally = draft_rationales(plan.task, model, RationaleStore(config.store), rows)
     exemplars = [_exemplar(plan.task, row, found[row.id]) for row in rows]
     header = HEADER.format(
-        model=model.identity.model, marker=plan.task.reasoning.marker, run=run_file
+        model=model.identity.model,
+        marker=plan.task.reasoning.marker,
+        rows=BY_ID if plan.task.id else BY_TEXT,
+        run=run_file,
     )
     write_whole(path, draft_yaml(header, exemplars).encode())
     todo = sum("TODO" in exemplar.rationale for exemplar in exemplars)

@@ -60,7 +60,7 @@ def predictions_for(path: Path, ids: Sequence[str], rows: str) -> list[Predictio
     known = set(ids)
     if unknown := [name for name in found if name not in known]:
         raise DataError(
-            f'"{path}" answers {len(unknown)} ids that {rows} do not have, such as "{unknown[0]}".',
+            f'"{path}" answers {len(unknown)} ids that are not in {rows}, such as "{unknown[0]}".',
             "Predictions are matched by id, never by order.",
         )
     if missing := [name for name in ids if name not in found]:

@@ -339,7 +339,10 @@ def load_fitted(folder: Path, base: str | None = None) -> Fitted:
     Raises:
         ArtefactError: the artefact was made with other prompts, or is damaged.
     """
-    opened, task, recipe = read_artefact(folder)
+    return _fitted(*read_artefact(folder), base)
+
+
+def _fitted(opened: Artefact, task: Task, recipe: Recipe, base: str | None) -> Fitted:
     prepared = opened.preparation
     small = artefact.load_weights(opened, device="auto", base=base)
     predictor = Predictor(
@@ -368,7 +371,10 @@ def predict_rows(
 ) -> list[Prediction]:
     """Answer the rows of a file with an artefact and write the predictions."""
     check_writable(out)
-    predictions = load_fitted(folder, base).predict(rows, store, progress, policy, encoding)
+    opened, task, recipe = read_artefact(folder)
+    load_queries(task, rows, encoding)  # mistakes in the rows are told before the model is loaded
+    fitted = _fitted(opened, task, recipe, base)
+    predictions = fitted.predict(rows, store, progress, policy, encoding)
     write_predictions(out, predictions)
     return predictions
 

@@ -16,6 +16,7 @@ from fiatkit.files import write_whole
 from fiatkit.models import catalogue, is_enough, provider_names
 from fiatkit.settings import parse
 from fiatkit.tasks import DataSettings, DataSplits, Task, load_data
+from fiatkit.tasks.answers import as_text
 from fiatkit.tasks.propose import Proposal
 from fiatkit.tasks.written import scalar, task_yaml
 
@@ -57,15 +58,17 @@ def start(
         encoding: of the file, if it is text and not UTF-8.
 
     Raises:
-        UsageError: too few rows.
-        DataError: many rows do not fit the proposal.
+        UsageError: too few rows, or no such small model.
+        DataError: many rows do not fit the proposal, or two labels are nearly the same.
     """
+    catalogue.check_name(small)
     if len(rows) < LEAST_ROWS:
         raise UsageError(
             f'"{file}" has {len(rows)} rows; at least {LEAST_ROWS} are needed to train on some and '
             "to test on others.",
             "Some hundred labelled rows are a good start.",
         )
+    _refuse_alike(file, rows, proposal)
     dev, test = (min(MOST[n], len(rows) * share // 100) for n, share in (("dev", 15), ("test", 30)))
     text = task_yaml(proposal, _name(file), file.name)
     settings = DataSettings(file=file, dev_rows=dev, test_rows=test, encoding=encoding)
@@ -128,6 +131,24 @@ def _name(file: Path) -> str:
     return re.sub(r"\W+", "_", stem).strip("_") or "my_task"
 
 
+def _refuse_alike(file: Path, rows: Sequence[Row], proposal: Proposal) -> None:
+    """Two labels that differ in nothing but case and space are a slip: name the rows of one."""
+    seen: dict[str, str] = {}
+    for label in proposal.labels:
+        other = seen.setdefault(label.strip().casefold(), label)
+        if other == label:
+            continue
+        texts = [as_text(row.values.get(proposal.target))[0] for row in rows]
+        rarer = min(other, label, key=texts.count)
+        lines = [str(row.line) for row, text in zip(rows, texts, strict=True) if text == rarer]
+        where = f"{rows[0].counted} {', '.join(lines[:5])}{' ...' if len(lines) > 5 else ''}"
+        raise DataError(
+            f'"{file}", column {proposal.target}: "{other}" and "{label}" differ in nothing but '
+            f'case and space. "{rarer}" stands in {where}.',
+            "Write each label alike in all rows; nothing is trimmed or mapped for you.",
+        )
+
+
 def _sizes(data: DataSplits) -> tuple[int | str, ...]:
     """All training rows, also when exemplars have taken some, up to a bound that one evening
     allows; a smaller size too, if they are many."""
@@ -169,5 +190,5 @@ recipes: [icl, lora, instruct, fiat]
 sizes: [{", ".join(map(str, sizes))}]
 # More seeds tell luck from merit: [0, 1, 2]
 seeds: [0]
-tuning: {{epochs: 3}}
+tuning: {{epochs: 4}}
 """

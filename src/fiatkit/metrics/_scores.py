@@ -105,37 +105,36 @@ class Resampled:
 def _of_score(points: np.ndarray, table: np.ndarray, groups: Groups, count: int) -> Estimate:
     """The interval of a score, within what scores can be (only kappa goes below zero).
 
-    Where every group is wholly right, or wholly wrong, resamples say nothing of a group that is
-    not; the interval is then that of so many groups without an exception (Clopper-Pearson).
-    """
-    found = estimate(points, table, groups)
-    if found.low is None or found.high is None:
-        return found
-    if found.high - found.low < 1e-9 and found.value is not None:
-        unseen = 100 * _unseen(count)
-        if found.value > 100 - 1e-9:
-            return Estimate(found.value, 100 - unseen, 100.0)
-        if abs(found.value) < 1e-9:
-            return Estimate(found.value, 0.0, unseen)
-    lowest = min(0.0, float(np.nanmin(table)))
-    return Estimate(found.value, max(found.low, lowest), min(found.high, 100.0))
-
-
-def _of_difference(points: np.ndarray, table: np.ndarray, groups: Groups, count: int) -> Estimate:
-    """The interval of a difference of scores, within what differences can be.
-
-    Where every group differs alike, as where two recipes answer alike, resamples say nothing of a
-    group that does not; the interval is then that of so many groups without an exception
+    Where all groups are alike, as where each is wholly right, resamples say nothing of a group
+    that is not; the interval is then that of so many groups without an exception
     (Clopper-Pearson), each exception as large as can be.
     """
     found = estimate(points, table, groups)
     if found.value is None or found.low is None or found.high is None:
         return found
+    return _within(found, min(0.0, float(np.nanmin(table))), 100.0, count)
+
+
+def _of_difference(points: np.ndarray, table: np.ndarray, groups: Groups, count: int) -> Estimate:
+    """The interval of a difference of scores, within what differences can be.
+
+    Where every group differs alike, as where two recipes answer alike, it is as for a score.
+    """
+    found = estimate(points, table, groups)
+    if found.value is None or found.low is None or found.high is None:
+        return found
     lowest = min(-100.0, float(np.nanmin(table)))
-    if found.high - found.low < 1e-9:
-        unseen, down, up = _unseen(count), found.value - lowest, -lowest - found.value
-        return Estimate(found.value, found.value - unseen * down, found.value + unseen * up)
-    return Estimate(found.value, max(found.low, lowest), min(found.high, -lowest))
+    return _within(found, lowest, -lowest, count)
+
+
+def _within(found: Estimate, lowest: float, highest: float, count: int) -> Estimate:
+    """The interval within what can be; of so many groups that are all alike, a wide one."""
+    value, low, high = found.value, found.low, found.high
+    assert value is not None and low is not None and high is not None
+    if high - low < 1e-9:
+        unseen = _unseen(count)
+        low, high = value - unseen * (value - lowest), value + unseen * (highest - value)
+    return Estimate(value, max(low, lowest), min(high, highest))
 
 
 def _unseen(count: int) -> float:

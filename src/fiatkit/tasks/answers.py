@@ -105,8 +105,10 @@ def _folded(text: str) -> str:
 
 
 def _outside(found: str, labels: Sequence[str]) -> str:
-    near = difflib.get_close_matches(found.strip().lower(), labels, n=1, cutoff=0.0)
-    return f'"{found}" is not one of {", ".join(labels)}; nearest: "{near[0]}"'
+    folded = {label.casefold(): label for label in labels}
+    near = difflib.get_close_matches(found.strip().casefold(), folded, n=1)
+    told = f'"{found}" is not one of {", ".join(labels)}'
+    return told + (f'; nearest: "{folded[near[0]]}"' if near else "")
 
 
 def _several(value: Any, labels: Sequence[str]) -> tuple[str, str]:

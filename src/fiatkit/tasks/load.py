@@ -179,7 +179,8 @@ def task_file(name: str, *, templates: bool = False) -> Path:
         return TEMPLATES / f"{name}.yaml"
     if name not in task_names():
         known = sorted([*task_names(), *(template_names() if templates else [])])
-        raise UnknownNameError("task", name, known)
+        kind = "task" if templates else "task (nor YAML file)"
+        raise UnknownNameError(kind, name, known)
     return BUILT_IN / f"{name}.yaml"
 
 
@@ -368,7 +369,7 @@ def _examples(
     if bad and not settings.skip_bad:
         hint = unknown_label(task, [row for _, row in everything])
         refuse_bad(bad, hint or "Mend the rows.", skippable=True)
-    notes = [f"{len(bad)} bad rows were skipped (skip_bad)"] if bad else []
+    notes = [f"{len(bad)} bad rows were skipped (skip_bad), such as {bad[0]}"] if bad else []
     splits: dict[str, list[Example]] = {name: [] for name in files}
     ids = []
     seen: set[tuple[str, str]] = set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fiatkit import registry
@@ -123,7 +123,7 @@ class _Guess:
             metrics=self._metrics(kind),
             unused=tuple(name for name in self.columns if name not in used),
             longest=max(len(text.encode()) for text in _answers(target)),
-            doubts=tuple(_doubts(kind, target, labels)),
+            doubts=(*_doubts(kind, target, labels), *_no_header(self.columns.values())),
             why=self.why,
         )
 
@@ -243,6 +243,15 @@ def _doubts(kind: str, target: Column, labels: Sequence[str]) -> Iterator[str]:
         yield (
             "the labels of the rating stand in alphabetical order; put them into the order of "
             "the scale, the lowest first"
+        )
+
+
+def _no_header(columns: Iterable[Column]) -> Iterator[str]:
+    """Where a column's name is one of its own values, the names may be a row."""
+    if told := [f'"{column.name}"' for column in columns if column.counts[column.name]]:
+        yield (
+            f"{', '.join(told)}: a column's name that is also one of its values; if the first line "
+            "is a row, put a line with the columns' names before it"
         )
 
 
