@@ -3,11 +3,14 @@
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 
+import pytest
 from tests.artefact.conftest import reseal
 from tests.command import fiat
 
+from fiatkit import artefact
 from fiatkit.artefact import manifest
 
 
@@ -34,6 +37,24 @@ def test_verify_shows_where_rows_would_go_and_no_terminal_commands(lora: Path) -
     assert "large model: m, at http://evil/v1" in shown
     assert "\x1b" not in shown
     assert 'Its base "nowhere" is not here' in shown
+
+
+@pytest.mark.parametrize("ref", ["gemma3-270m", "models/chat"])
+def test_a_base_that_is_not_here_is_not_fetched_to_verify(lora: Path, ref: str) -> None:
+    """Be it one of the catalogue, or a path that could be a name of the hub."""
+    path = lora / "preparation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"small": ref}))
+    reseal(lora)
+    apart = {"FIATKIT_CACHE": str(lora.parent / "cache"), "HF_HUB_OFFLINE": "1"}
+    shown = fiat(lora.parent, "verify", "model", **apart)
+    assert f'3 files, all intact. Its base "{ref}" is not here' in shown
+
+
+def test_loading_warns_of_nothing(lora: Path) -> None:
+    """Names that libraries will rename are not the user's concern."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        artefact.load(lora, device="cpu")
 
 
 def test_A01_verify_leaves_with_2(lora: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,9 @@ def load_weights(artefact: Artefact, *, device: str, base: str | None = None) ->
     method = registry.get(METHODS, artefact.manifest.method)
     try:
         # An absolute path is no name of the hub, where peft would look for what is missing.
-        small.model = method.load(small.model, artefact.folder.absolute())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names of transformers that peft still uses
+            small.model = method.load(small.model, artefact.folder.absolute())
     except FiatError:
         raise
     except Exception as error:  # libraries raise all kinds over values that they do not expect

@@ -26,21 +26,23 @@ def run(artefact: Folder, base: Base = None) -> None:
     """
     from fiatkit import artefact as artefacts
     from fiatkit.cli._console import console
-    from fiatkit.errors import UnknownNameError
+    from fiatkit.errors import ModelFileError, UnknownNameError
     from fiatkit.experiment.single import read_artefact
+    from fiatkit.models import catalogue
     from fiatkit.report.text import one_line
 
     found, task, _ = read_artefact(artefact)
     for title, value in _facts(found, task):
         console.print(f"{title}: {one_line(value)}", markup=False, soft_wrap=True)
     ref = base or found.base
+    told = f'Its base "{ref}" is not here; --base says where it lies.'
     try:
-        artefacts.check_base(found, ref, anew=True)
-        told = f"Its base, {ref}, is the one that was tuned."
-    except UnknownNameError:
-        if base:
+        if base or ref not in catalogue.ENTRIES or catalogue.is_cached(ref):  # fetches none
+            artefacts.check_base(found, ref, anew=True)
+            told = f"Its base, {ref}, is the one that was tuned."
+    except (UnknownNameError, ModelFileError):
+        if base or Path(ref).exists() or ref in catalogue.ENTRIES:
             raise
-        told = f'Its base "{ref}" is not here; --base says where it lies.'
     count = len(found.manifest.files)
     console.print(f"{count} files, all intact. {one_line(told)}", markup=False, soft_wrap=True)
 
