@@ -106,6 +106,13 @@ def test_a_wrong_field_is_told_before_an_exemplar_is_blamed(tmp_path: Path) -> N
         load_data(task(fields=["txt"], exemplars=[exemplar]), rows(tmp_path, *GOOD))
 
 
+def test_a_column_that_new_rows_lack_is_mended_in_their_file(tmp_path: Path) -> None:
+    """The task is in the artefact, where nobody can change it."""
+    (tmp_path / "new.csv").write_text("id,words\n1,x\n")
+    with pytest.raises(DataError, match="no column text.*\nRename it in the file; "):
+        load_queries(task(), tmp_path / "new.csv")
+
+
 @pytest.mark.parametrize("name", task_names())
 def test_the_exemplars_of_a_built_in_task_fit_it(name: str) -> None:
     found = load_task(name)

@@ -53,7 +53,7 @@ def _facts(found: Artefact, task: Task) -> Iterator[tuple[str, str]]:
     yield "task", f"{task.name} ({task.description or 'no description'})"
     if task.labels:
         yield "labels", ", ".join(task.labels)
-    yield "recipe", f"{recipe.get('name')}: {recipe.get('label')}; method {manifest.method}"
+    yield "recipe", f"{recipe.get('name')} ({recipe.get('label')}); method {manifest.method}"
     yield "base", _model(manifest.small)
     large = manifest.large or prepared.get("large")
     yield "large model", _model(large) if large else "none: rows go nowhere"

@@ -103,7 +103,9 @@ def check_columns(task: Task, rows: Sequence[Row], *, targets: bool) -> None:
         told = "; ".join(f"{_missing(rows[0], column)} ({role})" for role, column in lacking)
         raise DataError(
             f'"{rows[0].file}": {told}.',
-            "Name the column in the task as it stands in the file, or rename it in the file.",
+            "Name the column in the task as it stands in the file, or rename it in the file."
+            if targets
+            else "Rename it in the file; the task reads columns by these names.",
         )
 
 

@@ -36,8 +36,9 @@ def read(source: Source) -> Iterator[tuple[int, dict[str, object]]]:
         for record in reader:
             if record:
                 if len(record) != len(header):
+                    fields = "1 field" if len(record) == 1 else f"{len(record)} fields"
                     raise DataError(
-                        f'"{source.path}", line {begin}: {len(record)} fields, but the header has '
+                        f'"{source.path}", line {begin}: {fields}, but the header has '
                         f"{len(header)}.",
                         "Put fields that hold the separator, quotes or newlines into quotes.",
                     )
