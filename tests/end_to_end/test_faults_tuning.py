@@ -99,6 +99,14 @@ def test_T07_a_size_that_is_none_is_refused(run_folder: Path, size: str) -> None
     assert f"{size} training rows were asked for; at least 1 is needed." in done.stderr
 
 
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_that_is_too_long_is_told(run_folder: Path, length: int) -> None:
+    """The artefact's own, or that of the checkpoints beside it."""
+    done = run(run_folder, "tune", "run.yaml", "--recipe", "lora", "--out", "x" * length)
+    assert done.returncode == 4
+    assert "File name too long" in done.stderr
+
+
 def test_T09_sigterm_ends_a_tuning_with_143_and_the_same_command_goes_on(run_folder: Path) -> None:
     change(run_folder, tuning={"epochs": 400, "learning_rate": 0.01})
     child = subprocess.Popen([FIAT, *TUNE], cwd=run_folder, env=WIDE, stderr=subprocess.PIPE)

@@ -90,9 +90,12 @@ def tune_one(
             "Leave the size out to tune on all there are.",
         )
     base_of(config, recipe)
-    left, there = _remove_left(out), artefact_at(out)
-    if there is None:
-        _refuse_existing(out)
+    left, there = "", None
+    if os.path.lexists(out):
+        left, there = _remove_left(out), artefact_at(out)
+        if there is None:
+            _refuse_existing(out)
+    else:
         check_writable(out)
     sizes = [size] if size else ["all"]
     plan = make_plan(config.model_copy(update={"recipes": [name], "sizes": sizes}), frames)

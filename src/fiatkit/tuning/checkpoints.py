@@ -161,7 +161,10 @@ class Checkpoints:
 
 def foreign(folder: Path) -> list[str]:
     """What stands in a folder, if there is one, that no tuning has put there."""
-    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:  # there is none, or none can be: whoever makes it tells why
+        return []
     return sorted(name for name in names if not OWN.fullmatch(name))
 
 
