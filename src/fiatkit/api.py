@@ -68,6 +68,7 @@ class Model:
         *,
         limits: Mapping[str, Any] | None = None,
         encoding: str | None = None,
+        skip_bad: bool = False,
         progress: bool = True,
     ) -> list[Prediction]:
         """Answer new rows, in their order; they need no target.
@@ -76,19 +77,23 @@ class Model:
             rows: a file, or a table of pandas, polars or Arrow.
             limits: what may be spent, as `limits:` in a run file: `{"max_cost": 5}`.
             encoding: of a text file that is not UTF-8.
+            skip_bad: give rows that cannot be read the status "skipped:bad_row", instead of
+                stopping at them.
             progress: show progress bars.
 
         Returns:
             One prediction a row, failed ones too: see `Prediction.status`.
 
         Raises:
-            DataError: a row lacks what the task reads.
+            DataError: a row lacks what the task reads, or has another row's id.
             ProviderError: the large model cannot be reached; what was paid for is in the store.
         """
         with _bars(progress) as bars:
             source = Path(rows) if isinstance(rows, str) else rows
             policy = parse(Policy, dict(limits or {}), "limits")
-            return self._fitted.predict(source, self._store, bars, policy, encoding)
+            return self._fitted.predict(
+                source, self._store, bars, policy, encoding, skip_bad=skip_bad
+            )
 
 
 def compare(config: Config, *, frames: Frames | None = None, progress: bool = True) -> Comparison:

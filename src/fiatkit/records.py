@@ -178,7 +178,9 @@ class Prediction:
     `probabilities` maps each label to its probability, for tasks with a label set scored by the
     small model. `text` is the answer as written, before parsing. `fallback` is empty, or says why
     the answer was given without a rationale, as "rationale_truncated". `cut` tokens of a field
-    were left out, as `truncate` allows, and `rationale_cut` tokens of the rationale.
+    were left out, as `truncate` allows, and `rationale_cut` tokens of the rationale. `rationale` is
+    what the small model read, where a tuned model answers new rows; of a comparison, the store
+    has it.
     """
 
     query_id: str
@@ -189,6 +191,7 @@ class Prediction:
     fallback: str = ""
     cut: int = 0
     rationale_cut: int = 0
+    rationale: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,14 @@ def edit(name: str, **values: Any) -> Callable[[Path], object]:
     return damage
 
 
+def replace(folder: Path, other: Path) -> None:
+    """The files of another artefact in place of the folder's own."""
+    for file in folder.iterdir():
+        file.unlink()
+    for file in other.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
 @pytest.mark.parametrize("name", ["adapter_config.json", "preparation.json"])
 def test_A01_half_a_character_is_damage(lora: Path, name: str) -> None:
     edit(name, revision="\ud800", small="\ud800")(lora)
@@ -133,8 +141,6 @@ def test_A03_a_whole_model_names_no_other_base(
     ("name", "values", "told"),
     [
         ("config.json", {"quantization_config": {"quant_method": "mxfp4"}}, "wants its weights"),
-        ("config.json", {"vocab_size": "x"}, "does not fit its base"),
-        ("config.json", {"hidden_size": 5}, "does not fit its base"),
         ("model.safetensors.index.json", {"weight_map": {"a": "../a.safetensors"}}, "that are not"),
         ("model.safetensors.index.json", {"weight_map": [1]}, "that are not"),
     ],
@@ -142,14 +148,37 @@ def test_A03_a_whole_model_names_no_other_base(
 def test_A02_A04_a_whole_model_s_settings_are_its_own(
     made: Callable[[str], tuple[Path, Any]], lora: Path, name: str, values: Any, told: str
 ) -> None:
-    for file in lora.iterdir():
-        file.unlink()
-    for file in made("full")[0].iterdir():
-        (lora / file.name).write_bytes(file.read_bytes())
+    replace(lora, made("full")[0])
     if not (lora / name).exists():
         (lora / name).write_text("{}")
     edit(name, **values)(lora)
     with pytest.raises(ArtefactError, match=told):
+        artefact.load(lora)
+
+
+@pytest.mark.parametrize("values", [{"hidden_size": 10_000_000}, {"vocab_size": "x"}, {}])
+def test_A04_a_whole_model_has_the_sizes_of_its_base(
+    made: Callable[[str], tuple[Path, Any]], lora: Path, values: Any
+) -> None:
+    """Whatever its config.json says: nothing is allocated by it."""
+    replace(lora, made("full")[0])
+    edit("config.json", **values)(lora)
+    loaded = artefact.load(lora)[0].model
+    held = tensors(lora / "model.safetensors")
+    for name, weight in loaded.named_parameters():
+        assert np.array_equal(weight.detach().numpy(), held[name])
+
+
+def test_A04_a_whole_model_that_lacks_a_weight_is_refused(
+    made: Callable[[str], tuple[Path, Any]], lora: Path
+) -> None:
+    replace(lora, made("full")[0])
+    held = tensors(lora / "model.safetensors")
+    gone = next(name for name in held if "mlp" in name)
+    del held[gone]
+    save_file(held, lora / "model.safetensors", {"format": "pt"})
+    reseal(lora)
+    with pytest.raises(ArtefactError, match=f'lacks 1 of its base\'s weights, such as "{gone}"'):
         artefact.load(lora)
 
 

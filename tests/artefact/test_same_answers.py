@@ -21,7 +21,7 @@ from tests.artefact.test_export import asked_outside
 from fiatkit.api import fit
 from fiatkit.artefact.export import export
 from fiatkit.experiment.single import load_fitted
-from fiatkit.tasks import load_queries
+from fiatkit.tasks import load_new_rows
 
 ROWS = 50
 DATA = Path(os.environ.get("FIATKIT_DATA", "data"))
@@ -72,7 +72,7 @@ def test_fifty_rows_get_the_same_answers_everywhere(
 def compare(model: Path, rows: Path, folder: Path) -> None:
     """Answer the rows in every way, and count those that are answered as fiatkit does."""
     fitted = load_fitted(model)
-    queries = load_queries(fitted.task, rows)
+    queries = load_new_rows(fitted.task, rows).queries
     ours = [p.text.strip() for p in fitted.predictor.predict(queries, {})]
     assert len(ours) == ROWS and len(set(ours)) > 1
     asked = [{"row": dict(query.fields)} for query in queries]

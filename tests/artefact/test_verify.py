@@ -12,6 +12,7 @@ from tests.command import fiat
 
 from fiatkit import artefact
 from fiatkit.artefact import manifest
+from fiatkit.errors import ArtefactError
 
 
 def test_verify_tells_what_an_artefact_is(lora: Path) -> None:
@@ -86,5 +87,7 @@ def test_A11_verify_reads_every_byte_of_the_base(lora: Path, tiny_chat_model: Pa
     raw[-1] ^= 1
     file.write_bytes(raw)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ArtefactError, match="now holds other weights"):
+        artefact.load(lora, base=str(moved))
     shown = fiat(lora.parent, "verify", "model", "--base", str(moved), code=2)
     assert "now holds other weights" in shown

@@ -23,7 +23,7 @@ from fiatkit.data import iter_rows, read_rows
 from fiatkit.data.source import MAX_ROW, Source
 from fiatkit.errors import DataError, SettingsError, UsageError
 from fiatkit.settings import parse
-from fiatkit.tasks import DataSettings, DataSplits, Task, load_data, load_queries
+from fiatkit.tasks import DataSettings, DataSplits, Task, load_data, load_new_rows
 
 VALUES = {
     "name": "toy",
@@ -98,7 +98,7 @@ def test_I01_a_parquet_file_without_rows_is_an_error(tmp_path: Path) -> None:
 
 
 def test_I01_one_row_works(tmp_path: Path) -> None:
-    (query,) = load_queries(task(), written(tmp_path, "x.csv", table("1,hello,neg")))
+    (query,) = load_new_rows(task(), written(tmp_path, "x.csv", table("1,hello,neg"))).queries
     assert (query.id, dict(query.fields)) == ("1", {"text": "hello"})
 
 
@@ -344,7 +344,7 @@ def test_I13_a_csv_field_may_be_as_long_as_a_row_may_be(tmp_path: Path) -> None:
 def test_I14_ids_are_text(tmp_path: Path) -> None:
     ids = [1, 2.5, 10**30, True, "01"]
     rows = [{"id": i, "text": "x", "label": "neg"} for i in ids]
-    queries = load_queries(task(), written(tmp_path, "x.jsonl", jsonl(*rows)))
+    queries = load_new_rows(task(), written(tmp_path, "x.jsonl", jsonl(*rows))).queries
     assert [query.id for query in queries] == ["1", "2.5", str(10**30), "true", "01"]
 
 

@@ -20,7 +20,7 @@ from fiatkit.recipes import NAMED
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Part, Query, Side, SmallPrompt
 from fiatkit.settings import parse
-from fiatkit.tasks import Task, load_queries
+from fiatkit.tasks import Task, load_new_rows
 
 TASK = {
     "name": "toy",
@@ -127,7 +127,7 @@ def test_I16_control_tokens_of_a_file_stay_text(
 ) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({"id": "1", "text": text}) + "\n")
-    (query,) = load_queries(task(), path)
+    (query,) = load_new_rows(task(), path).queries
     special = set(small.tokenizer.all_special_ids)
 
     def ids(of: str) -> tuple[int, ...]:

@@ -53,6 +53,17 @@ def test_compare_tune_predict_evaluate(run_folder: Path) -> None:
     answers = [json.loads(line) for line in (run_folder / "new.jsonl").read_text().splitlines()]
     assert [a["id"] for a in answers] == ["1", "2"]
     assert all(a["status"] == "ok" and set(a["probabilities"]) == {"warm", "cold"} for a in answers)
+    assert all("Answer:" in a["rationale"] for a in answers)
+
+    with_bad = new + "3,en,\n4,en,ice\n"
+    (run_folder / "bad.csv").write_text(with_bad)
+    told = fiat(run_folder, "predict", "model", "bad.csv", "--out", "bad.jsonl", code=2)
+    assert "bad.csv, line 4: text is empty" in told and "--skip-bad" in told
+    told = fiat(run_folder, "predict", "model", "bad.csv", "--out", "bad.jsonl", "--skip-bad")
+    assert "3 ok, 1 skipped:bad_row" in told
+    lines = [json.loads(line) for line in (run_folder / "bad.jsonl").read_text().splitlines()]
+    assert [a["id"] for a in lines] == ["1", "2", "3", "4"]
+    assert lines[:2] == answers and lines[2]["status"] == "skipped:bad_row"
 
     latin = "id,language,text\n1,de,große Kälte\n".encode("latin-1")
     (run_folder / "latin.csv").write_bytes(latin)

@@ -10,7 +10,7 @@ import pytest
 from fiatkit.data import group_rows, read_rows
 from fiatkit.errors import DataError, SettingsError
 from fiatkit.settings import parse
-from fiatkit.tasks import DataSettings, Task, load_data, load_examples, load_queries, load_task
+from fiatkit.tasks import DataSettings, Task, load_data, load_examples, load_new_rows, load_task
 from fiatkit.tasks.rows import grouping
 
 VALUES: Mapping[str, object] = {
@@ -217,7 +217,7 @@ def test_what_a_user_should_know_is_noted(tmp_path: Path) -> None:
 
 def test_queries_need_neither_target_nor_group(tmp_path: Path) -> None:
     path = written(tmp_path, {"id": 7, "text": "x"})
-    (query,) = load_queries(task(group="g", references="r"), path)
+    (query,) = load_new_rows(task(group="g", references="r"), path).queries
     assert query.id == "7"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fiatkit.errors import DataError, FiatError, SettingsError, UnknownNameError
 from fiatkit.settings import parse
-from fiatkit.tasks import DataSettings, Task, load_data, load_queries, load_task, task_names
+from fiatkit.tasks import DataSettings, Task, load_data, load_new_rows, load_task, task_names
 
 VALUES = {
     "name": "toy",
@@ -110,7 +110,7 @@ def test_a_column_that_new_rows_lack_is_mended_in_their_file(tmp_path: Path) -> 
     """The task is in the artefact, where nobody can change it."""
     (tmp_path / "new.csv").write_text("id,words\n1,x\n")
     with pytest.raises(DataError, match="no column text.*\nRename it in the file; "):
-        load_queries(task(), tmp_path / "new.csv")
+        load_new_rows(task(), tmp_path / "new.csv")
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -168,13 +168,13 @@ def test_I10_half_a_surrogate_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"id": "1", "text": "\\ud800", "label": "neg"}\n')
     with pytest.raises(DataError, match="surrogate"):
-        load_queries(task(), path)
+        load_new_rows(task(), path)
 
 
 def test_queries_need_no_target_and_carry_named_fields_only(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"id": 1, "text": true, "label": "neg", "secret": "x"}\n')
-    (query,) = load_queries(task(), path)
+    (query,) = load_new_rows(task(), path).queries
     assert (query.id, dict(query.fields)) == ("1", {"text": "true"})
 
 

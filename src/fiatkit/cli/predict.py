@@ -23,6 +23,9 @@ Artefact = Annotated[Path, typer.Argument(metavar="ARTEFACT", help="Folder of `f
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="JSONL or CSV; no target needed.")]
 Out = Annotated[Path, typer.Option(help="Where the predictions go (JSONL).")]
 Store = Annotated[Path, typer.Option(help="Rationale store.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Pass over rows that cannot be read, and say so.")
+]
 
 
 def run(
@@ -38,6 +41,7 @@ def run(
     strict: Strict = False,
     encoding: Encoding = None,
     base: Base = None,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Answer new rows with a tuned model: the rationale first, if it was tuned with one.
 
@@ -50,7 +54,9 @@ def run(
 
     limits = with_flags(Policy(), max_cost, max_calls, max_wait, retry_ambiguous, retry, strict)
     with Bars() as bars:
-        predictions = predict_rows(artefact, rows, out, store, bars, limits, encoding, base)
+        predictions = predict_rows(
+            artefact, rows, out, store, bars, limits, encoding, base, skip_bad=skip_bad
+        )
     for note in cut_notes(predictions):
         console.print(note, markup=False)
     counts = Counter(prediction.status for prediction in predictions)

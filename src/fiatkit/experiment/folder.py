@@ -171,6 +171,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
                 "fallback": p.fallback,
                 "cut": p.cut,
                 "rationale_cut": p.rationale_cut,
+                **({"rationale": p.rationale} if p.rationale else {}),
             }
             for p in predictions
         ),

@@ -45,7 +45,7 @@ from fiatkit.recipes import Recipe, named
 from fiatkit.recipes.hints import given
 from fiatkit.recipes.predictor import Predictor
 from fiatkit.records import Example, Prediction, Query, Rationale, Score
-from fiatkit.tasks import Task, load_examples, load_groups, load_queries, load_task
+from fiatkit.tasks import Task, load_examples, load_groups, load_new_rows, load_task
 from fiatkit.tuning.checkpoints import foreign, newest_about
 
 
@@ -271,9 +271,17 @@ class Fitted:
         progress: Progress,
         policy: Policy | None = None,
         encoding: str | None = None,
+        *,
+        skip_bad: bool = False,
     ) -> list[Prediction]:
-        """Answer the rows of a file, or of a frame, in their order."""
-        queries = load_queries(self.task, rows, encoding)
+        """Answer the rows of a file, or of a frame, in their order.
+
+        With `skip_bad`, rows that cannot be read are "skipped:bad_row" instead of an error.
+        """
+        new = load_new_rows(self.task, rows, encoding, skip_bad=skip_bad)
+        queries = new.queries
+        if new.bad:
+            progress.say(f"{len(new.bad)} bad rows were skipped, such as {new.bad[0]}")
         rationales: Mapping[str, Rationale] = {}
         if self.recipe.serving_writer:
             self._refuse_another_large()
@@ -294,7 +302,12 @@ class Fitted:
             seed = self.artefact.preparation["tuned_on"]["seed"] if shuffled else 0
             rationales = given(self.recipe, rationales, [groups], seed)
         progress.stage(f"answers by {self.predictor.small.identity['name']}", len(queries))
-        return self.predictor.predict(queries, rationales, progress.advance)
+        texts = {name: r.text for name, r in rationales.items() if r.status == "ok"}
+        answers = {name: Prediction(name, None, "skipped:bad_row") for name in new.ids}
+        for answer in self.predictor.predict(queries, rationales, progress.advance):
+            name = answer.query_id
+            answers[name] = replace(answer, rationale=texts.get(name, ""))
+        return list(answers.values())
 
     def _refuse_another_large(self) -> None:
         """The small model learnt to read one model's rationales, and no other's."""
@@ -371,13 +384,17 @@ def predict_rows(
     policy: Policy | None = None,
     encoding: str | None = None,
     base: str | None = None,
+    *,
+    skip_bad: bool = False,
 ) -> list[Prediction]:
     """Answer the rows of a file with an artefact and write the predictions."""
     check_writable(out)
     opened, task, recipe = read_artefact(folder)
-    load_queries(task, rows, encoding)  # mistakes in the rows are told before the model is loaded
+    load_new_rows(
+        task, rows, encoding, skip_bad=skip_bad
+    )  # mistakes are told before the model loads
     fitted = _fitted(opened, task, recipe, base)
-    predictions = fitted.predict(rows, store, progress, policy, encoding)
+    predictions = fitted.predict(rows, store, progress, policy, encoding, skip_bad=skip_bad)
     write_predictions(out, predictions)
     return predictions
 

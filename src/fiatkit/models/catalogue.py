@@ -366,9 +366,12 @@ def sums_here(ref: str, *, anew: bool = False) -> dict[str, str]:
 
 
 def _hash_once(path: Path, *, anew: bool = False) -> str:
-    """sha256 of a file, remembered by path, size and time of change unless it is taken `anew`."""
+    """sha256 of a file, remembered by path, size and times of change unless it is taken `anew`.
+
+    Anybody can set the time of a file's content; the time of its entry is the system's own.
+    """
     facts = path.stat()
-    key = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}"
+    key = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{facts.st_ctime_ns}"
     memory = cache_folder() / "sums.json"
     known: Any = None
     with contextlib.suppress(OSError, ValueError):

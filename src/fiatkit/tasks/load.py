@@ -248,17 +248,44 @@ def load_examples(task: Task, path: Path, encoding: str | None = None) -> list[E
     return splits["file"]
 
 
-def load_queries(task: Task, source: Path | object, encoding: str | None = None) -> list[Query]:
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """Rows to answer.
+
+    Attributes:
+        ids: of all rows, in their order.
+        queries: the rows that can be read.
+        bad: what is wrong with the others, a line each.
+    """
+
+    ids: list[str]
+    queries: list[Query]
+    bad: list[str]
+
+
+def load_new_rows(
+    task: Task, source: Path | object, encoding: str | None = None, *, skip_bad: bool = False
+) -> NewRows:
     """Read a file or a frame of rows to answer; a target column, if any, is not looked at.
 
-    `encoding` is that of a text file that is not UTF-8.
+    Args:
+        task: what a row means.
+        source: the file or frame.
+        encoding: of a text file that is not UTF-8.
+        skip_bad: leave bad rows out, told, instead of stopping at them.
+
+    Raises:
+        DataError: a column is missing, rows are bad or have the id of another one.
     """
     rows = _rows_to_answer(task, source, encoding)
     check_columns(task, rows, targets=False)
     found = [(row, *query_of(task, row)) for row in rows]
-    refuse_bad([_told(row, wrong) for row, _, wrong in found if wrong], skippable=False)
-    refuse_duplicates([(query.id, row) for row, query, _ in found], skippable=False)
-    return [query for _, query, _ in found]
+    bad = [_told(row, wrong) for row, _, wrong in found if wrong]
+    if not skip_bad:
+        refuse_bad(bad, "Mend the rows, or leave them out with --skip-bad.", skippable=False)
+    ids = [query.id or f"{row.source}:{row.line}" for row, query, _ in found]
+    refuse_duplicates(zip(ids, rows, strict=True), skippable=False)
+    return NewRows(ids, [query for _, query, wrong in found if not wrong], bad)
 
 
 def load_groups(task: Task, source: Path | object, encoding: str | None = None) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
 
+from fiatkit.errors import ArtefactError
 from fiatkit.tuning.methods._peft import split_layers
 from fiatkit.tuning.settings import TuningSettings
 
@@ -29,10 +31,23 @@ def save(model: Any, folder: Path) -> None:
 
 
 def load(model: Any, folder: Path) -> Any:
-    """Read all weights from `folder` in place of the base model's, as they were tuned."""
+    """Read all weights from `folder` in place of the base model's, as they were tuned.
+
+    The architecture is the base's own, whatever config.json lies beside the weights.
+
+    Raises:
+        ArtefactError: weights are missing, which transformers would fill at random.
+    """
     import torch
 
-    loaded = type(model).from_pretrained(folder, dtype=torch.float32)
+    loaded, told = type(model).from_pretrained(
+        folder, config=copy.deepcopy(model.config), dtype=torch.float32, output_loading_info=True
+    )
+    if missing := sorted(told["missing_keys"]):
+        raise ArtefactError(
+            f'"{folder}" lacks {len(missing)} of its base\'s weights, such as "{missing[0]}".',
+            "Take an intact copy, or tune again.",
+        )
     return loaded.to(model.device).eval()
 
 
