@@ -29,6 +29,12 @@ def share_cores() -> None:
 share_cores()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of real weights take longest: they begin first, so that no worker is left with one at
+    the end while the others have nothing to do."""
+    items.sort(key=lambda item: item.get_closest_marker("weights") is None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of real weights where `make test` has not fetched them, and of faults that the
     machine cannot make."""
