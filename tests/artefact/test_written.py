@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.artefact import outside
 from tests.artefact.conftest import make
+from tests.artefact.test_cards import sent_to_vllm
 from tests.conftest import CHATML, make_encoder_decoder, make_model
 
 from fiatkit.artefact.export import export
@@ -116,16 +117,6 @@ def test_vllm_is_told_where_answers_end(written: Callable[[str], Path], tmp_path
     """Its client and its flags; what the server does with them is vLLM's own."""
     told = export(written("lora"), "vllm", tmp_path / "out")
     assert "--generation-config vllm" in told
-    sent: dict[str, Any] = {}
-
-    class Completions:
-        @staticmethod
-        def create(**values: Any) -> Any:
-            sent.update(values)
-            raise InterruptedError
-
-    names = outside.functions(tmp_path / "out")
-    names["client"].completions = Completions
-    with pytest.raises(InterruptedError):
-        names["answer"]({"text": "q"})
-    assert sent["extra_body"] == {"stop_token_ids": [names["form"]["stop_id"]]}
+    sent = sent_to_vllm(tmp_path / "out", {"text": "q"})
+    form = outside.functions(tmp_path / "out")["form"]
+    assert sent["extra_body"] == {"stop_token_ids": [form["stop_id"]]}
